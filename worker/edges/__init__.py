@@ -1,0 +1,1 @@
+"""Own the network, the disk and the clock."""

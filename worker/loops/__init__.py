@@ -1,0 +1,1 @@
+"""The order of work; they know ports, not clients."""

@@ -1,0 +1,242 @@
+"""
+What the loops need from the outside, and nothing more. Two logs and two seen stores implement this.
+
+One contract suite for each port stands in tests/contracts/ and runs against every implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from worker.records import Coordinates, Fingerprint, Verdict
+
+Headers = tuple[tuple[str, bytes], ...]
+TopicPartition = tuple[str, int]
+
+
+class LogError(Exception):
+    """Something about the log; the subclasses say what to do."""
+
+
+class LogUnavailable(LogError):
+    """The log cannot be reached now: wait and try again."""
+
+
+class TransactionFailed(LogError):
+    """A transaction's end is unknown or it was aborted; the member has rewound to the log's own offset: poll again."""
+
+
+class Fenced(LogError):
+    """Another live process has this identity: stop (exit code 3)."""
+
+
+class NotAuthorised(LogError):
+    """The log refuses our credentials or a right is missing: stop (exit code 4)."""
+
+
+class UnreadableInput(LogError):
+    """The log's data cannot be unpacked (codec, checksum) or its file is damaged: stop (exit code 5)."""
+
+
+class WrongSettings(LogError):
+    """The log cannot work with these settings: missing topic, unsupported version, bad timeout: stop (exit code 2)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRecord:
+    """A record as read. Value None is a tombstone."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+    @property
+    def coordinates(self) -> Coordinates:
+        return Coordinates(topic=self.topic, partition=self.partition, offset=self.offset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecord:
+    """A record to write. The log adds its own clock; partition = zlib.crc32(key) % number of partitions."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one poll gave, and the proof of membership it was read under."""
+
+    records: tuple[LogRecord, ...] = ()
+    membership: object = None
+    """The log's own; `commit` compares it with the present one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """How a topic is to be made."""
+
+    name: str
+    partitions: int = 12
+    retention_ms: int | None = None
+    """None = for ever."""
+    compacted: bool = False
+    min_compaction_lag_ms: int = 0
+    max_message_bytes: int = 1_048_576
+
+
+class Appender(Protocol):
+    """Writes records outside any transaction; what is retried inside is not doubled."""
+
+    def append(self, records: Sequence[NewRecord], *, timeout_s: float = 30.0) -> None:
+        """
+        Return when every record is acknowledged.
+
+        Raises: LogUnavailable: not all were acknowledged in time; any part may be there, repeating is right.
+        """
+
+    def close(self) -> None:
+        """Release the client within 5 s; never raises."""
+
+
+class Member(Protocol):
+    """One member of a consumer group that turns input into output, exactly once."""
+
+    def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
+        """Return the next records of the partitions assigned to this member, in order in each; empty when none came."""
+
+    def commit(self, batch: Batch, outputs: Sequence[NewRecord]) -> None:
+        """
+        In one transaction write *outputs* and the offsets behind the last record of *batch*.
+
+        Raises: TransactionFailed: nothing is certain, the member has rewound; Fenced and others: stop.
+        """
+
+    def rewind(self) -> None:
+        """Go back to the committed offsets: what was polled and not committed comes again."""
+
+    def assigned(self) -> frozenset[TopicPartition]:
+        """Return the partitions that this member owns now."""
+
+    def lag(self) -> Mapping[TopicPartition, int]:
+        """Return, by owned partition, how many records lie behind the committed offset; from memory, cheap."""
+
+    def close(self) -> None:
+        """Leave; an open transaction is aborted; bounded; never raises."""
+
+
+class Reader(Protocol):
+    """Reads committed records of some topics, outside any group."""
+
+    def read(self, *, timeout_s: float, max_records: int = 500) -> Sequence[LogRecord]:
+        """Return the next records, in order in each partition; empty when none came in time."""
+
+    def at_end(self) -> bool:
+        """Tell whether all that was there when the reader was opened has been read."""
+
+    def close(self) -> None:
+        """Release the client; never raises."""
+
+
+class Log(Protocol):
+    """A partitioned log: Kafka, or one SQLite file."""
+
+    def create_topics(self, topics: Sequence[TopicSpec]) -> Mapping[str, str]:
+        """Create what is missing, alter and delete nothing; return by topic `created` or `exists…`."""
+
+    def topics(self) -> Mapping[str, int]:
+        """Return the number of partitions by topic."""
+
+    def appender(self) -> Appender: ...
+
+    def member(self, *, group: str, identity: str, topics: Sequence[str]) -> Member:
+        """Join *group* as the static member *identity* (also the transactional id); an older holder is fenced."""
+
+    def reader(
+        self,
+        topics: Sequence[str],
+        *,
+        start: Mapping[TopicPartition, int] | None = None,
+        from_ms: int | None = None,
+    ) -> Reader:
+        """Read from *start* offsets, else from the first record at or after *from_ms*, else from the beginning."""
+
+    def committed(self, group: str, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        """Return the group's committed offsets; partitions without one are left out."""
+
+    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """Return by partition the first offset there and the one that the next record will get."""
+
+    def close(self) -> None: ...
+
+
+class SeenStoreAway(Exception):
+    """The seen store cannot be asked now: wait; neither guess nor drop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutedVersion:
+    """The routes that a version of a story matched."""
+
+    story: str
+    version: int
+    routes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownStory:
+    """What the store remembers of a story; for `dateline trace`."""
+
+    story: str
+    version: int
+    first_seen: datetime
+    copies: int
+    sources: int
+    original: str | None
+    """Set when this story was judged a copy of another."""
+    routes: Mapping[int, tuple[str, ...]]
+    """By version."""
+
+
+class SeenStore(Protocol):
+    """Remembers what was judged; each verdict is atomic, in order, and given once for ever per raw record."""
+
+    def judge(self, fingerprints: Sequence[Fingerprint], *, now: datetime) -> Sequence[Verdict]:
+        """
+        Return a verdict each, in order; the later ones see the earlier.
+
+        A raw record that was judged before gets the verdict it had. On return all is as durable as the store makes it.
+        Raises: SeenStoreAway.
+        """
+
+    def record_routes(self, versions: Sequence[RoutedVersion]) -> Sequence[tuple[str, ...]]:
+        """
+        Store which routes each version matched, in order; return for each the routes of the version before it.
+
+        The same call again returns the same. Raises: SeenStoreAway.
+        """
+
+    def committed(self, offsets: Mapping[TopicPartition, int], *, now: datetime) -> None:
+        """Note the group's committed offsets: verdicts below may be forgotten an hour later. Raises: SeenStoreAway."""
+
+    def known(self, story: str) -> KnownStory | None: ...
+
+    def epoch(self) -> str | None:
+        """Return the store's epoch marker, None when there is none: a new or a lost store. Raises: SeenStoreAway."""
+
+    def start_epoch(self, epoch: str) -> None:
+        """Set the marker of a new store. Raises: SeenStoreAway."""
+
+    def warnings(self) -> Sequence[str]:
+        """Say in words what is weaker than `every write on disk`; empty when nothing is."""
+
+    def close(self) -> None: ...
