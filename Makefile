@@ -1,0 +1,61 @@
+# The commands of this project, for people and for CI alike. `make` alone lists them.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+# Stamps, so that nothing is installed twice; each is newer than what it was made from.
+RUNTIME := $(VENV)/.installed-runtime
+DEVELOP := $(VENV)/.installed-develop
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench quality kafka lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  ARGS=… passes flags on, for example: make run ARGS=--once"
+
+setup: $(RUNTIME) ## make .venv with all that running needs (any Python from 3.11 on)
+
+run: $(RUNTIME) ## poll the example feeds and show each story as it comes (Ctrl-C stops)
+	@mkdir -p .run
+	@exec $(BIN)/dateline run --feeds examples/feeds.opml --data .run/data $(ARGS)
+
+test: $(DEVELOP) ## run every test; starts its own Kafka and Redis and says what did not run
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEVELOP) ## lint, formatting and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+bench: $(DEVELOP) ## measure speed and latency against their limits (about 10 minutes)
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+quality: $(DEVELOP) ## measure how right the tags are
+	@$(BIN)/python -m tests.quality $(ARGS)
+
+kafka: ## start a Kafka node on 127.0.0.1:9092 (needs Java 17 and Maven)
+	@deploy/kafka/kafka start
+
+lock: $(DEVELOP) ## resolve the newest allowed dependencies into the lock files
+	@tools/lock $(BIN)
+
+clean: ## remove the virtual environment, run data and caches
+	rm -rf $(VENV) .run build dist .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@tools/make-venv $(VENV)
+
+$(RUNTIME): requirements.lock requirements-build.lock pyproject.toml | $(BIN)/python
+	@echo "Installing what running needs into $(VENV) …"
+	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(DEVELOP): requirements-dev.lock $(RUNTIME)
+	@echo "Installing what development needs into $(VENV) …"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
