@@ -11,6 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+StoryId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+FeedId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -46,7 +52,7 @@ class Rights:
 class FeedInfo:
     """The configured facts about a feed that travel with each of its articles."""
 
-    id: str
+    id: FeedId
     """Configured id: letters, digits, `.`, `_`, `-`; the only feed name that may become a metric label."""
     url: str | None = None
     title: str | None = None
@@ -79,7 +85,7 @@ class Page:
 class RawArticle:
     """One entry as its feed gave it, and its page if that was fetched: the value of `news.raw`."""
 
-    story: str
+    story: StoryId
     """Story id: SHA-256, 64 hex digits, of the canonical link, else feed id + GUID, else normalised text; the key."""
     feed: FeedInfo
     fetched_at: datetime
@@ -103,7 +109,7 @@ class RawArticle:
     updated_at: datetime | None = None
     authors: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     """All else that the feed gave for this entry, as JSON values."""
     page: Page | None = None
     truncated: tuple[Truncation, ...] = ()

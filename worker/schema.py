@@ -1,0 +1,55 @@
+"""
+JSON Schemas of all topics, generated from what wire.py reads; `dateline schema` prints them.
+
+The enriched record is IPTC's ninjs 3.2 plus one property;
+IPTC's own schema is bundled, so that each schema stands alone.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+import msgspec
+
+from worker import wire
+from worker.enriched_document import EnrichedDocument, Extension
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+NINJS_FILES = ("ninjs-schema_3.2.json", "GeoJSON.json")
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each topic's values by name: raw, enriched, duplicates, unrouted, feed-state."""
+    return {
+        "raw": _schema("raw", wire.RAW.mirror),
+        "enriched": _enriched(),
+        "duplicates": _schema("duplicates", wire.DUPLICATE.mirror),
+        "unrouted": _schema("unrouted", wire.UNROUTED.mirror),
+        "feed-state": _schema("feed-state", wire.FEED_STATE.mirror),
+    }
+
+
+def _schema(name: str, kind: Any) -> dict[str, Any]:
+    (top,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    body = parts.pop(top["$ref"].rpartition("/")[2])
+    head = {"$schema": DRAFT, "$id": f"urn:dateline:schema:{name}:1.0"}
+    return {**head, **body, "$defs": parts}
+
+
+def _enriched() -> dict[str, Any]:
+    (extension,), parts = msgspec.json.schema_components([Extension], ref_template="#/$defs/{name}")
+    required = msgspec.json.schema_components([EnrichedDocument])[1]["EnrichedDocument"]["required"]
+    bundled = [json.loads(resources.files("worker.schemas").joinpath(name).read_text("utf-8")) for name in NINJS_FILES]
+    return {
+        "$schema": DRAFT,
+        "$id": "urn:dateline:schema:enriched:1.0",
+        "title": "An enriched record: ninjs 3.2 and the property `dateline`",
+        "type": "object",
+        "allOf": [{"$ref": "http://www.iptc.org/std/ninjs/ninjs-schema_3.2.json#/$defs/ninjsType"}],
+        "properties": {"dateline": extension},
+        "required": required,
+        "unevaluatedProperties": False,
+        "$defs": parts | {schema["$id"].rstrip("#"): schema for schema in bundled},
+    }
