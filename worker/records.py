@@ -82,6 +82,30 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedEntry:
+    """One entry of a feed's document, understood but not changed."""
+
+    title: str | None = None
+    link: str | None = None
+    """Absolute, http or https."""
+    guid: str | None = None
+    summary: str | None = None
+    """HTML or plain text, untouched; so is content."""
+    content: str | None = None
+    language: str | None = None
+    published: str | None = None
+    """As the feed writes it; so is updated."""
+    published_at: datetime | None = None
+    updated: str | None = None
+    updated_at: datetime | None = None
+    authors: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+    truncated: tuple[Truncation, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RawArticle:
     """One entry as its feed gave it, and its page if that was fetched: the value of `news.raw`."""
 
