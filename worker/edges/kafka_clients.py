@@ -1,0 +1,131 @@
+"""
+Make and discard the client library's objects, so that none outlives its use and no wait is without end.
+
+The client leaves threads and sockets behind when it cannot connect, and its `close` may raise before it stops anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.net.compat import KafkaNetClient
+
+from worker.edges import kafka_errors
+from worker.edges.kafka_settings import BATCH_BYTES, Config, KafkaSettings, writing
+from worker.ports import LogError, LogUnavailable, NotAuthorised, WrongSettings
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
+INIT_ATTEMPTS = 3
+DISCARD_S = 5.0
+
+
+def connect(kind: Callable[..., T], config: Config, *, topics: tuple[str, ...] = ()) -> T:
+    """
+    Return a connected client of *kind*.
+
+    Raises: LogUnavailable, NotAuthorised, WrongSettings; nothing of the failed attempt stays alive.
+    """
+    made: list[Any] = []
+
+    def remember(**settings: Any) -> Any:
+        made.append(KafkaNetClient(**settings))
+        return made[-1]
+
+    try:
+        return kind(*topics, **config, kafka_client=remember)
+    except (KafkaError, OSError, ValueError, RuntimeError) as error:
+        refused = [why for client in made for why in getattr(client._manager, "_auth_failures", {}).values()]  # noqa: SLF001
+        for client in made:
+            client.close()
+        raise _failure(error, refused, config) from error
+
+
+def _failure(error: Exception, refused: list[Exception], config: Config) -> LogError:
+    where = ",".join(config["bootstrap_servers"])
+    if refused:
+        # The client goes on trying until its time is up, and then says only that.
+        return kafka_errors.translate(refused[0], f"{where} refuses us")
+    if isinstance(error, ValueError | RuntimeError | OSError):
+        return WrongSettings(f"the Kafka client refuses its settings: {kafka_errors.words(error)}")
+    return kafka_errors.translate(error, f"cannot reach Kafka at {where}")
+
+
+def producer(settings: KafkaSettings, *, batch_bytes: int = BATCH_BYTES) -> Any:
+    """Return an idempotent producer without transactions. Raises: as connect."""
+    return connect(KafkaProducer, writing(settings, batch_bytes=batch_bytes))
+
+
+def transactional_producer(
+    settings: KafkaSettings, *, identity: str, batch_bytes: int = BATCH_BYTES, beat: Callable[[], None]
+) -> Any:
+    """
+    Return a producer whose identity is ours alone: older holders are fenced, what they left open is settled.
+
+    Raises: LogUnavailable, NotAuthorised, WrongSettings, Fenced.
+    """
+    made = connect(KafkaProducer, writing(settings, identity=identity, batch_bytes=batch_bytes))
+    for attempt in range(1, INIT_ATTEMPTS + 1):
+        beat()
+        try:
+            made.init_transactions()
+        except KafkaTimeoutError as error:
+            # Asking again goes on with the same attempt.
+            if attempt == INIT_ATTEMPTS:
+                discard(made)
+                raise LogUnavailable(f"cannot start transactions as {identity}: {kafka_errors.words(error)}") from error
+        except KafkaError as error:
+            discard(made)
+            raise kafka_errors.translate(error, f"cannot start transactions as {identity}") from error
+        else:
+            return made
+    raise AssertionError  # the loop returns or raises
+
+
+def discard(made: Any) -> None:
+    """
+    Stop a producer at once and for good, whatever state it is in; at most DISCARD_S.
+
+    Unsent records are dropped and an open transaction stays open until its identity starts anew.
+    """
+    try:
+        made.close(timeout=0)
+    except KafkaError as error:
+        _LOG.debug("closing a producer: %s", kafka_errors.words(error))
+    # When `close` raised, the sender thread still runs, and the finalizer would try the same again.
+    sender = made._sender  # noqa: SLF001
+    sender.force_close()
+    sender.join(DISCARD_S)
+    made._closed = True  # noqa: SLF001
+    if sender.is_alive():
+        _LOG.warning("the sender thread of a discarded producer did not end within %s s", DISCARD_S)
+
+
+def patiently(ask: Callable[[], T], *, doing: str, timeout_s: float, again: Callable[[], None] = lambda: None) -> T:
+    """
+    Return ask(); what may pass is tried again, with *again* called before, until *timeout_s* is over.
+
+    Raises: LogUnavailable and, without a second attempt, what the table of errors says.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause = 0.05
+    while True:
+        try:
+            return ask()
+        except KafkaError as error:
+            failure = kafka_errors.translate(error, doing)
+            if not error.retriable or not isinstance(failure, LogUnavailable) or time.monotonic() + pause > deadline:
+                raise failure from error
+        except (NotAuthorised, WrongSettings):
+            raise
+        except LogUnavailable:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(pause * 2, 1.0)
+        again()

@@ -1,0 +1,307 @@
+"""
+One member of a consumer group with its transactions: what it reads, what it writes and its offsets commit together.
+
+Consumer and producer are used from the calling thread alone, one transaction at a time. Each guard below answers a
+measured defect of the client library; docs/decisions.md names them.
+
+Waiting for the offsets and for the commit itself has no limit in the client, and nothing wakes it: whoever runs a
+member needs a watchdog. `beat` is called before each step that may block, so that the watchdog can tell work from
+standstill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from worker import ports
+from worker.edges import kafka_clients, kafka_errors
+from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, to_log_record
+from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings, joining
+from worker.edges.kafka_topics import KafkaTopics
+from worker.ports import (
+    Batch,
+    LogError,
+    LogUnavailable,
+    NewRecord,
+    TransactionFailed,
+    UnreadableInput,
+)
+
+_LOG = logging.getLogger(__name__)
+_CLIENT_ERRORS = (KafkaError, ValueError, RuntimeError, OSError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """The proof under which a batch was read: the group's, and how often we had rewound by then."""
+
+    group: ConsumerGroupMetadata
+    rewinds: int
+
+    @property
+    def valid(self) -> bool:
+        """A member that lost its group reports (-1, ""), and brokers do not fence exactly that."""
+        return bool(self.group.generation_id >= 0 and self.group.member_id)
+
+
+class KafkaMember:
+    """See ports.Member. Not for more than one thread."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: KafkaTopics,
+        *,
+        group: str,
+        identity: str,
+        subscribe: Sequence[str],
+        beat: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._group = group
+        self._identity = identity
+        self._beat = beat
+        self._batch_bytes = BATCH_BYTES
+        self._base: dict[TopicPartition, int] = {}
+        """By owned partition the offset that is known to be committed, else the first that we read."""
+        self._rewinds = 0
+        self._must_rewind = False
+        self._last_membership: Membership | None = None
+        self._stopped: LogError | None = None
+        for topic in subscribe:
+            topics.facts(topic)  # a topic that is missing is told at once, not waited for
+        self._producer: Any = self._new_producer()
+        try:
+            self._consumer: Any = kafka_clients.connect(
+                KafkaConsumer, joining(settings, group=group, identity=identity), topics=tuple(subscribe)
+            )
+        except LogError:
+            kafka_clients.discard(self._producer)
+            raise
+
+    def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
+        self._check_alive()
+        self._beat()
+        self._recover()
+        try:
+            found = self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=max_records)
+        except Exception as error:
+            # After anything but a hiccup of the network the client's next poll may spin for ever: never call it again.
+            failure = kafka_errors.translate(error, "polling")
+            if not isinstance(error, KafkaError) or (isinstance(failure, LogUnavailable) and not error.retriable):
+                failure = UnreadableInput(f"polling: {kafka_errors.words(error)}")
+            if not isinstance(failure, LogUnavailable):
+                self._stop(failure)
+            raise failure from error
+        finally:
+            self._beat()
+        membership = Membership(group=self._consumer.group_metadata(), rewinds=self._rewinds)
+        self._follow_assignment(found)
+        if not found:
+            return Batch()
+        if not membership.valid:
+            self.rewind()
+            return Batch()
+        self._last_membership = membership
+        return Batch(
+            records=tuple(to_log_record(record) for records in found.values() for record in records),
+            membership=membership,
+        )
+
+    def commit(self, batch: Batch, outputs: Sequence[NewRecord]) -> None:
+        self._check_alive()
+        if not batch.records and not outputs:
+            return
+        if self._producer is None or self._must_rewind:
+            raise TransactionFailed("an earlier transaction is not settled yet; poll again")
+        offsets = _offsets(batch)
+        if batch.records:
+            self._check_membership(batch, offsets)
+        sending = outgoing(outputs, self._topics)
+        self._fit_batches(sending)
+        producer = self._producer
+        futures: list[Any] = []
+        try:
+            producer.begin_transaction()
+            futures.extend(each.send(producer) for each in sending)
+            self._beat()
+            producer.flush(timeout=self._settings.delivery_timeout_ms / 1000 + 5)
+            check_acknowledged(futures)
+            self._beat()
+            if offsets:
+                producer.send_offsets_to_transaction(offsets, batch.membership.group)  # type: ignore[attr-defined]
+                self._beat()
+            producer.commit_transaction()
+        except _CLIENT_ERRORS as error:
+            raise self._failed(error, futures) from error
+        except BaseException:
+            self._abandon()
+            raise
+        self._beat()
+        for partition, at in offsets.items():
+            self._base[partition] = at.offset
+
+    def rewind(self) -> None:
+        """See ports.Member; when the offsets cannot be had now, the next poll asks for them again."""
+        self._check_alive()
+        self._must_rewind = True
+        with contextlib.suppress(LogUnavailable):
+            self._recover()
+
+    def assigned(self) -> frozenset[ports.TopicPartition]:
+        return frozenset((tp.topic, tp.partition) for tp in self._consumer.assignment())
+
+    def lag(self) -> Mapping[ports.TopicPartition, int]:
+        ends = ((tp, base, self._highwater(tp)) for tp, base in self._base.items())
+        return {(tp.topic, tp.partition): max(0, end - base) for tp, base, end in ends if end is not None}
+
+    def close(self) -> None:
+        if self._producer is not None:
+            kafka_clients.discard(self._producer)
+            self._producer = None
+        with contextlib.suppress(*_CLIENT_ERRORS):
+            self._consumer.close(autocommit=False, timeout_ms=3000)
+        if self._settings.leave_on_close and self._last_membership is not None:
+            self._topics.remove_member(
+                self._group, identity=self._identity, member_id=self._last_membership.group.member_id
+            )
+            self._last_membership = None
+
+    def _check_alive(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _check_membership(self, batch: Batch, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        """
+        Refuse a batch that another member may own by now, or that will be, or was, delivered again.
+
+        The broker would refuse the first too, but only after all was sent.
+        """
+        then = batch.membership
+        if not isinstance(then, Membership) or not then.valid:
+            self.rewind()
+            raise TransactionFailed("the batch was read outside the group")
+        now = self._consumer.group_metadata()
+        if (now.generation_id, now.member_id) != (then.group.generation_id, then.group.member_id):
+            self.rewind()
+            raise TransactionFailed("the group has moved on since the batch was read")
+        if then.rewinds != self._rewinds:
+            raise TransactionFailed("the batch was read before a rewind; it comes again")
+        if any(at.offset <= self._base.get(partition, -1) for partition, at in offsets.items()):
+            raise TransactionFailed("the batch has been committed before")
+
+    def _fit_batches(self, sending: Iterable[Outgoing]) -> None:
+        """
+        Make a producer whose batches fit all topics written to.
+
+        The client splits a batch that the broker finds too large, but then cannot finish its own flush.
+        """
+        smallest = min((each.limit for each in sending), default=BATCH_BYTES)
+        if smallest < self._batch_bytes:
+            self._batch_bytes = smallest
+            self._abandon()
+            self._must_rewind = False  # nothing was begun: the batch at hand stays good
+            self._producer = self._new_producer()
+
+    def _failed(self, error: Exception, futures: Sequence[Any]) -> LogError:
+        """
+        Settle a transaction of unknown end; return what to raise.
+
+        The producer goes in any case: after an abort it would send offsets of lost partitions again. It is not asked
+        to abort, which may block for ever: the new one's start aborts what is open, or waits for what was committed.
+        """
+        reasons = [error, *(future.exception for future in futures if future.is_done and future.failed())]
+        failure = kafka_errors.meaning(*reasons)(f"in a transaction: {kafka_errors.words(reasons[-1])}")
+        self._abandon()
+        self._topics.forget_facts()
+        if not isinstance(failure, LogUnavailable):
+            self._stop(failure)
+            return failure
+        try:
+            self._recover()
+        except LogUnavailable as unavailable:
+            _LOG.warning("cannot settle a failed transaction yet: %s", unavailable)
+        except LogError as worse:
+            return worse
+        return TransactionFailed(str(failure))
+
+    def _abandon(self) -> None:
+        producer, self._producer = self._producer, None
+        self._must_rewind = True
+        if producer is not None:
+            kafka_clients.discard(producer)
+
+    def _recover(self) -> None:
+        """
+        Bring a producer and the positions back into order, in that order. Raises: LogUnavailable and worse.
+
+        Positions come from the broker, which alone knows how an unclear commit ended.
+        """
+        try:
+            if self._producer is None:
+                self._producer = self._new_producer()
+            if self._must_rewind:
+                self._rewinds += 1
+                self._seek_to_committed()
+                self._must_rewind = False
+        except LogUnavailable:
+            raise
+        except LogError as error:
+            self._stop(error)
+            raise
+
+    def _seek_to_committed(self) -> None:
+        for partition in self._consumer.assignment():
+            self._beat()
+            try:
+                offset = self._consumer.committed(partition, timeout_ms=self._settings.request_timeout_ms)
+            except KafkaError as error:
+                raise kafka_errors.translate(error, "reading the committed offsets") from error
+            if offset is None:
+                offset = self._base.get(partition)
+            else:
+                self._base[partition] = offset
+            if offset is not None:
+                with contextlib.suppress(ValueError, AssertionError):  # the partition has been taken away meanwhile
+                    self._consumer.seek(partition, offset)
+
+    def _follow_assignment(self, found: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        owned = self._consumer.assignment()
+        for partition in [tp for tp in self._base if tp not in owned]:
+            del self._base[partition]
+        for partition, records in found.items():
+            if partition in owned:
+                self._base.setdefault(partition, records[0].offset)
+
+    def _highwater(self, partition: TopicPartition) -> int | None:
+        try:
+            end: int | None = self._consumer.highwater(partition)
+        except (KafkaError, KeyError):  # not ours any more
+            return None
+        return end
+
+    def _new_producer(self) -> Any:
+        return kafka_clients.transactional_producer(
+            self._settings, identity=self._identity, batch_bytes=self._batch_bytes, beat=self._beat
+        )
+
+    def _stop(self, failure: LogError) -> None:
+        """Remember that only a new process can go on."""
+        self._stopped = failure
+        if self._producer is not None:
+            self._abandon()
+
+
+def _offsets(batch: Batch) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return by partition the offset behind its last record in *batch*."""
+    last = {(record.topic, record.partition): record.offset for record in batch.records}
+    return {TopicPartition(*partition): OffsetAndMetadata(offset + 1) for partition, offset in last.items()}

@@ -1,0 +1,180 @@
+"""What is asked of the cluster itself: topics and their limits, offsets of groups, bounds of partitions."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
+from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAlreadyExistsError
+
+from worker import ports
+from worker.edges import kafka_clients
+from worker.edges.kafka_settings import KafkaSettings, common
+from worker.ports import LogError, NotAuthorised, TopicSpec, WrongSettings
+
+T = TypeVar("T")
+USUAL_LIMIT = 1_048_576
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicFacts:
+    """What a writer must know of a topic."""
+
+    partitions: int
+    max_message_bytes: int
+
+
+class KafkaTopics:
+    """The administrative side of a cluster; one connection, made when first needed; safe to use from many threads."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._admin: Any = None
+        self._facts: dict[str, TopicFacts] = {}
+
+    def create(self, wanted: Sequence[TopicSpec]) -> Mapping[str, str]:
+        """Create what is missing; return by topic `created`, `exists`, or `exists, but …` with what differs."""
+        there = self.partitions()
+        said = {}
+        for spec in wanted:
+            if spec.name not in there:
+                said[spec.name] = "created" if self._create(spec) else "exists"
+        self._ask(lambda admin: admin.wait_for_topics([spec.name for spec in wanted]), "waiting for new topics")
+        for spec in wanted:
+            if spec.name in there:
+                said[spec.name] = self._compare(spec, there[spec.name])
+        return said
+
+    def partitions(self) -> Mapping[str, int]:
+        """Return the number of partitions by topic, without the cluster's own topics."""
+        described = self._ask(lambda admin: admin.describe_topics(), "listing topics")
+        return {
+            topic["name"]: len(topic["partitions"])
+            for topic in described
+            if not topic["error_code"] and not topic["is_internal"]
+        }
+
+    def facts(self, topic: str) -> TopicFacts:
+        """Return what is known of *topic*, asked once. Raises: WrongSettings: there is no such topic."""
+        known = self._facts.get(topic)
+        if known is None:
+            partitions = self.partitions().get(topic)
+            if partitions is None:
+                raise WrongSettings(f"topic {topic} does not exist; `dateline topics apply` creates what is missing")
+            known = self._facts[topic] = TopicFacts(partitions=partitions, max_message_bytes=self._limit(topic))
+        return known
+
+    def forget_facts(self) -> None:
+        """Ask again next time: limits and topics may have changed."""
+        self._facts.clear()
+
+    def committed(self, group: str, topics: Sequence[str]) -> Mapping[ports.TopicPartition, int]:
+        """Return the offsets that *group* has committed; partitions without one are left out."""
+        wanted = self._all_partitions(topics)
+        if not wanted:
+            return {}
+        try:
+            found = self._ask(lambda admin: admin.list_group_offsets({group: wanted}), f"reading offsets of {group}")
+        except LogError as error:
+            if isinstance(error.__cause__, GroupIdNotFoundError):
+                return {}
+            raise
+        return {(tp.topic, tp.partition): at.offset for tp, at in found.get(group, {}).items() if at.offset >= 0}
+
+    def bounds(self, topics: Sequence[str]) -> Mapping[ports.TopicPartition, tuple[int, int]]:
+        """Return by partition the first offset there and the one that the next record will get."""
+        wanted = self._all_partitions(topics)
+        if not wanted:
+            return {}
+        first, end = (self._offsets_at(wanted, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
+        return {(tp.topic, tp.partition): (first[tp].offset, end[tp].offset) for tp in wanted}
+
+    def remove_member(self, group: str, *, identity: str, member_id: str) -> None:
+        """
+        Take a static member out of its group, if it still is the one with *member_id*; the client's own close does not.
+
+        Best effort: without it the group waits for the session timeout.
+        """
+        member = MemberToRemove(group_instance_id=identity, member_id=member_id)
+        with contextlib.suppress(LogError):
+            self._ask(lambda admin: admin.remove_group_members(group, [member]), "leaving the group", timeout_s=2.0)
+
+    def close(self) -> None:
+        """Release the connection; never raises."""
+        with self._lock:
+            admin, self._admin = self._admin, None
+        if admin is not None:
+            with contextlib.suppress(KafkaError, OSError):
+                admin.close()
+
+    def _all_partitions(self, topics: Sequence[str]) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for topic in topics for number in range(self.facts(topic).partitions)]
+
+    def _offsets_at(self, partitions: Sequence[TopicPartition], spec: Any) -> Mapping[TopicPartition, Any]:
+        return self._ask(lambda admin: admin.list_partition_offsets(dict.fromkeys(partitions, spec)), "reading bounds")
+
+    def _create(self, spec: TopicSpec) -> bool:
+        request = {
+            spec.name: {
+                "num_partitions": spec.partitions,
+                "replication_factor": self._settings.replication_factor,
+                "configs": _configs(spec),
+            }
+        }
+        try:
+            self._ask(lambda admin: admin.create_topics(request), f"creating topic {spec.name}")
+        except LogError as error:
+            if isinstance(error.__cause__, TopicAlreadyExistsError):
+                return False
+            raise
+        return True
+
+    def _compare(self, spec: TopicSpec, partitions: int) -> str:
+        actual = self._describe(spec.name)
+        differs = [f"partitions={partitions} instead of {spec.partitions}"] if partitions != spec.partitions else []
+        for name, want in _configs(spec).items():
+            have = actual.get(name)
+            if have is not None and have != want:
+                differs.append(f"{name}={have} instead of {want}")
+        return "exists, but " + ", ".join(differs) if differs else "exists"
+
+    def _limit(self, topic: str) -> int:
+        try:
+            return int(self._describe(topic).get("max.message.bytes", USUAL_LIMIT))
+        except NotAuthorised:
+            return USUAL_LIMIT  # reading a topic's settings is a right of its own, which writers need not have
+
+    def _describe(self, topic: str) -> dict[str, str]:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        found = self._ask(
+            lambda admin: admin.describe_configs([resource], config_filter="all"), f"reading the settings of {topic}"
+        )
+        return {name: str(entry["value"]) for name, entry in found["topic"][topic].items()}
+
+    def _ask(self, ask: Callable[[Any], T], doing: str, *, timeout_s: float = 20.0) -> T:
+        return kafka_clients.patiently(
+            lambda: ask(self._connected()), doing=doing, timeout_s=timeout_s, again=self.close
+        )
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._admin is None:
+                self._admin = kafka_clients.connect(KafkaAdminClient, common(self._settings))
+            return self._admin
+
+
+def _configs(spec: TopicSpec) -> dict[str, str]:
+    configs = {
+        "cleanup.policy": "compact" if spec.compacted else "delete",
+        "retention.ms": str(-1 if spec.retention_ms is None else spec.retention_ms),
+        "max.message.bytes": str(spec.max_message_bytes),
+    }
+    if spec.compacted:
+        configs["min.compaction.lag.ms"] = str(spec.min_compaction_lag_ms)
+    return configs
