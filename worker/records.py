@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import msgspec
 
 StoryId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Short = Annotated[str, msgspec.Meta(max_length=1_000)]
 FeedId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 
@@ -45,7 +46,7 @@ class Rights:
     """What the owner of a feed allows; put on every record made from it."""
 
     body: BodyRights = BodyRights.FULL
-    usage_terms: str | None = None
+    usage_terms: Annotated[str, msgspec.Meta(max_length=10_000)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,11 @@ class FeedInfo:
 
     id: FeedId
     """Configured id: letters, digits, `.`, `_`, `-`; the only feed name that may become a metric label."""
-    url: str | None = None
-    title: str | None = None
-    language: str | None = None
+    url: Annotated[str, msgspec.Meta(max_length=4_096)] | None = None
+    title: Short | None = None
+    language: Short | None = None
     """BCP 47, as configured or as the feed states it: a prior, not a verdict."""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Annotated[Mapping[Short, Short], msgspec.Meta(max_length=64)] = field(default_factory=dict)
     rights: Rights = field(default_factory=Rights)
 
 

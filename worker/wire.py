@@ -2,7 +2,7 @@
 The outside form of every topic: JSON values, CloudEvents 1.0 and routing headers; and the way back, typed and strict.
 
 orjson writes, msgspec reads. What cannot be read is a `Rejected` with a counted reason, never an escaping exception;
-a record of a newer major is `NewerMajor`: not bad data, the reader must wait. Docs: docs/records.md.
+a record of a newer major (`newer_major`) is not bad data: the reader must wait. Docs: docs/records.md.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from worker.enriched_document import EnrichedDocument
 from worker.ninjs import Vocabulary, ascii_uri, document
 from worker.outside import Codec, codec
 from worker.ports import Headers, LogRecord, NewRecord
-from worker.records import Coordinates, Duplicate, Enriched, FeedState, RawArticle, Rejected, Tags, Unrouted
+from worker.records import Coordinates, Duplicate, Enriched, FeedState, RawArticle, Rejected, Tags, Truncation, Unrouted
 
 T = TypeVar("T")
 
@@ -69,27 +69,30 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewerMajor:
-    """A record that a later release wrote; wait for that release, unready."""
-
-    type: str
-
-
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def decode_raw(record: LogRecord) -> RawArticle | Rejected | NewerMajor:
-    """Read one record of `news.raw`, whoever wrote it; the CloudEvents headers may be missing."""
+def newer_major(record: LogRecord) -> str | None:
+    """Return the type of a raw record that a newer major release wrote; None for any other."""
+    for name, value in record.headers:
+        if name == "ce_type" and value != _RAW_TYPE and value.startswith(_RAW_TYPE[:-1]):
+            major = _MAJOR_OF_TYPE.search(value)
+            if major is not None and int(major[1]) > MAJOR:
+                return value.decode("ascii", "replace")
+    return None
+
+
+def decode_raw(record: LogRecord) -> RawArticle | Rejected:
+    """
+    Read one record of `news.raw`, whoever wrote it; the CloudEvents headers may be missing.
+
+    Ask `newer_major` first: a record of a newer release is not bad data, it must wait.
+    """
     if len(record.headers) > MAX_HEADERS:
         return Rejected(reason="too-many-headers", detail=f"{len(record.headers)} headers, at most {MAX_HEADERS}")
     for name, value in record.headers:
         if name == "ce_type" and value != _RAW_TYPE:
-            major = _MAJOR_OF_TYPE.search(value)
-            if not value.startswith(_RAW_TYPE[:-1]) or major is None:
-                return Rejected(reason="unknown-type", detail=_one_line(repr(value)))
-            if int(major[1]) > MAJOR:
-                return NewerMajor(type=value.decode("ascii", "replace"))
+            return Rejected(reason="unknown-type", detail=_one_line(repr(value[:100])))
     return read_raw(record.value)
 
 
@@ -188,7 +191,25 @@ def feed_state_record(state: FeedState, *, topic: str, now: datetime) -> NewReco
 
 
 def enriched_value(enriched: Enriched, vocabulary: Vocabulary) -> bytes:
-    return orjson.dumps(document(enriched, vocabulary), option=_OPTIONS)
+    """Return *enriched* as JSON of at most MAX_RECORD_BYTES: a body that makes it longer is cut, and flagged."""
+    value = orjson.dumps(document(enriched, vocabulary), option=_OPTIONS)
+    while len(value) > MAX_RECORD_BYTES and enriched.article.body:
+        enriched = _shorter(enriched)
+        value = orjson.dumps(document(enriched, vocabulary), option=_OPTIONS)
+    return value
+
+
+def _shorter(enriched: Enriched) -> Enriched:
+    """Return *enriched* with half of its body and the evidence that still stands in it."""
+    article = enriched.article
+    body = article.body[: len(article.body) // 2]
+    cut = Truncation(field="body", original_length=len(article.body))
+    evidence = tuple(item for item in enriched.tags.evidence if item.field != "body" or item.end <= len(body))
+    return replace(
+        enriched,
+        article=replace(article, body=body, truncated=(*article.truncated, cut)),
+        tags=replace(enriched.tags, evidence=evidence),
+    )
 
 
 def enriched_records(enriched: Enriched, vocabulary: Vocabulary, *, topics: Sequence[str]) -> list[NewRecord]:

@@ -18,6 +18,9 @@ from worker.records import Article, Basis, RawArticle, Rejected, Truncation
 MAX_TITLE = 1_000
 MAX_BODY = 100_000
 """Code points; longer texts are cut, flagged and published."""
+MAX_LINK = 4_096
+MAX_LISTED, MAX_LISTED_CHARS = 32, 200
+"""Authors, categories, flags."""
 
 Detect = Callable[[str, str | None], str]
 """Text and the feed's language to an ISO 639-1 code."""
@@ -67,16 +70,28 @@ def extract(raw: RawArticle, detect: Detect) -> Article | Rejected:
         basis=basis,
         extraction=extraction if body else "none",
         language=detect(f"{title}\n{body[:MAX_TITLE]}", raw.language or raw.feed.language),
-        link=raw.link,
-        canonical_link=raw.canonical_link,
-        guid=raw.guid,
+        link=_link(raw.link, notes),
+        canonical_link=_link(raw.canonical_link, notes),
+        guid=raw.guid[:MAX_TITLE] if raw.guid else None,
         fetched_at=raw.fetched_at,
         published_at=raw.published_at or raw.updated_at,
-        authors=raw.authors,
-        categories=raw.categories,
-        truncated=raw.truncated + tuple(notes.cuts),
-        flags=tuple(dict.fromkeys((*raw.flags, *notes.flags))),
+        authors=_few(raw.authors),
+        categories=_few(raw.categories),
+        truncated=raw.truncated[:MAX_LISTED] + tuple(notes.cuts),
+        flags=tuple(dict.fromkeys((*_few(raw.flags), *notes.flags))),
     )
+
+
+def _few(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Return as many *items*, and as much of each, as a record should carry."""
+    return tuple([item[:MAX_LISTED_CHARS] for item in items[:MAX_LISTED]]) if items else items
+
+
+def _link(link: str | None, notes: _Notes) -> str | None:
+    if link is not None and len(link) > MAX_LINK:
+        notes.flags.append("link-dropped")
+        return None
+    return link
 
 
 def _title(text: str, notes: _Notes) -> str:

@@ -21,6 +21,7 @@ SAMPLE_CHARS = 240
 MIN_PROBABILITY = 0.5
 _MIN_LETTERS = 3
 _MIN_WORD_HITS = 3
+_PRIMARY = re.compile(r"\s*([A-Za-z]{2,3})(?:[-_]|\s*$)")
 
 _SCRIPTS = re.compile(
     f"(?P<kana>[{KANA}]+)|(?P<hangul>[{HANGUL}]+)|(?P<han>[{HAN}]+)|(?P<cyrillic>[\u0400-\u052f]+)"
@@ -45,7 +46,7 @@ def detect(text: str, hint: str | None, classify: Classify) -> str:
         classify: The classifier; asked only when script and frequent words leave it open.
     """
     sample = text[:SAMPLE_CHARS]
-    prior = hint.replace("_", "-").partition("-")[0].lower() if hint else None
+    prior = _primary(hint)
     counts: dict[str, int] = {}
     for match in _SCRIPTS.finditer(sample):
         name = match.lastgroup or "other"
@@ -65,6 +66,12 @@ def detect(text: str, hint: str | None, classify: Classify) -> str:
     if prior and (probability < MIN_PROBABILITY or language == "und"):
         return prior
     return language
+
+
+def _primary(hint: str | None) -> str | None:
+    """Return the primary language subtag of *hint*; None when it has no such form."""
+    match = _PRIMARY.match(hint) if hint else None
+    return match[1].lower() if match else None
 
 
 def _east_asian(counts: dict[str, int], prior: str | None) -> str | None:

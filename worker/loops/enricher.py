@@ -1,0 +1,276 @@
+"""
+The worker's loop: a batch of raw records in; enriched records, duplicates and dead letters out, in one transaction.
+
+What can refuse a record (decode, extract) comes before its verdict; the seen store is asked once for the batch; after
+that nothing fails, so a verdict is never taken back. Listeners hear of a record only after its commit.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from worker import wire
+from worker.enriching import Clock, EnricherEvents, Judged, TopicNames
+from worker.loops.publishing import Publisher, Routed
+from worker.loops.tagging import tag
+from worker.ports import (
+    Batch,
+    LogRecord,
+    LogUnavailable,
+    Member,
+    SeenStore,
+    SeenStoreAway,
+    TopicPartition,
+    TransactionFailed,
+)
+from worker.records import (
+    Article,
+    Enriched,
+    RawArticle,
+    Rejected,
+    VerdictKind,
+)
+from worker.ruleset import Taxonomy
+from worker.stages.extract import Detect, extract
+from worker.stages.fingerprint import fingerprint
+from worker.stages.links import canonical_link
+
+FAILURES_IN_A_ROW = 5
+"""So many failed transactions one after another, and the process is better started afresh."""
+MAX_BACKOFF_S = 15.0
+
+
+class DeadLetterLimit(Exception):
+    """So many records in a row were refused that the fault is likely ours: stop before the topic drains (exit 7)."""
+
+
+class TooManyFailures(Exception):
+    """Transactions keep failing: start afresh (exit 1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnricherSettings:
+    """How the loop behaves."""
+
+    topics: TopicNames = field(default_factory=TopicNames)
+    output: TopicNames | None = None
+    """Where a replay writes; None = the same topics."""
+    max_records: int = 500
+    dead_letter_run: int = 500
+    """Refused records in a row, of any partition, that stop the worker."""
+    reprocessed: bool = False
+    """Mark what is written as made by a replay."""
+
+
+class Enricher:
+    """Copies raw records into judged, tagged and routed ones, batch by batch, on the calling thread."""
+
+    def __init__(
+        self,
+        *,
+        member: Member,
+        seen: SeenStore,
+        taxonomy: Taxonomy,
+        detect: Detect,
+        clock: Clock,
+        events: EnricherEvents,
+        settings: EnricherSettings,
+    ) -> None:
+        self._member = member
+        self._seen = seen
+        self._taxonomy = taxonomy
+        self._detect = detect
+        self._clock = clock
+        self._events = events
+        self._settings = settings
+        self._publisher = Publisher(
+            seen=seen,
+            taxonomy=taxonomy,
+            topics=settings.output or settings.topics,
+            reprocessed=settings.reprocessed,
+            clock=clock,
+        )
+        self._failures = 0
+        self._refused_run = 0
+
+    def run(self, stopping: Callable[[], bool], *, timeout_s: float = 0.5) -> None:
+        """Work until *stopping*, to the end of a batch. Raises: what says stop, in worker.ports and here."""
+        while not stopping():
+            self.step(timeout_s=timeout_s)
+
+    def step(self, *, timeout_s: float) -> int:
+        """Work off what one poll gives and return how many records were committed."""
+        self._events.beat()
+        try:
+            batch = self._member.poll(timeout_s=timeout_s, max_records=self._settings.max_records)
+        except LogUnavailable as error:
+            self._wait(f"log: {error}")
+            return 0
+        if not batch.records:
+            if self._failures == 0:
+                self._events.waiting(None)
+            return 0
+        batch, newer = self._until_newer_major(batch)
+        if batch.records and not self._enrich(batch):
+            return 0
+        if newer:
+            self._member.rewind()
+            self._wait(f"a record of a newer release ({newer}) is waiting for that release")
+        return len(batch.records)
+
+    def _until_newer_major(self, batch: Batch) -> tuple[Batch, str | None]:
+        """Leave out, in each partition, what follows a record of a newer major: it is not bad, and not ours to read."""
+        blocked: dict[TopicPartition, str] = {}
+        kept = []
+        for record in batch.records:
+            place = (record.topic, record.partition)
+            if place in blocked:
+                continue
+            newer = wire.newer_major(record)
+            if newer is None:
+                kept.append(record)
+            else:
+                blocked[place] = newer
+        if not blocked:
+            return batch, None
+        return replace(batch, records=tuple(kept)), next(iter(blocked.values()))
+
+    def _enrich(self, batch: Batch) -> bool:
+        """Work off *batch* and tell whether it is committed; if not, its records come again."""
+        articles, refused = self._read(batch.records)
+        try:
+            judged = self._judge(articles)
+            enriched, duplicates = self._tag(judged)
+            with self._timed("route", len(enriched)):
+                routed = self._publisher.route(enriched)
+        except SeenStoreAway as error:
+            self._member.rewind()
+            self._wait(f"seen store: {error}")
+            return False
+        self._check_limit(batch, refused)
+        with self._timed("encode", len(batch.records)):
+            outputs = self._publisher.records(routed, duplicates, refused)
+        self._events.beat()
+        try:
+            with self._timed("commit", len(batch.records)):
+                self._member.commit(batch, outputs)
+        except (TransactionFailed, LogUnavailable) as error:
+            self._events.aborted(type(error).__name__)
+            self._failures += 1
+            if self._failures >= FAILURES_IN_A_ROW:
+                raise TooManyFailures(f"{self._failures} transactions failed in a row; the last: {error}") from error
+            self._wait(f"transaction: {error}")
+            return False
+        self._after_commit(batch, routed, duplicates, refused)
+        return True
+
+    def _read(
+        self, records: Sequence[LogRecord]
+    ) -> tuple[list[tuple[LogRecord, Article]], list[tuple[LogRecord, Rejected]]]:
+        """Return the articles in *records*, and what has to be refused."""
+        with self._timed("decode", len(records)):
+            decoded = [(record, wire.decode_raw(record)) for record in records]
+        articles: list[tuple[LogRecord, Article]] = []
+        refused: list[tuple[LogRecord, Rejected]] = []
+        with self._timed("extract", len(records)):
+            for record, raw in decoded:
+                result = raw if isinstance(raw, Rejected) else self._extract(raw)
+                if isinstance(result, Rejected):
+                    refused.append((record, result))
+                else:
+                    articles.append((record, result))
+        return articles, refused
+
+    def _extract(self, raw: RawArticle) -> Article | Rejected:
+        if raw.canonical_link is None and raw.link is not None:
+            raw = replace(raw, canonical_link=canonical_link(raw.link))
+        try:
+            return extract(raw, self._detect)
+        except Exception as error:  # noqa: BLE001  (no record may stop the worker: this one is refused, with its bytes kept)
+            return Rejected(
+                reason="extraction-failed", detail=f"{type(error).__name__}: {error}"[:1000], stage="extract"
+            )
+
+    def _judge(self, articles: Sequence[tuple[LogRecord, Article]]) -> list[Judged]:
+        if not articles:
+            return []
+        with self._timed("fingerprint", len(articles)):
+            prints = [fingerprint(article, record.coordinates) for record, article in articles]
+        with self._timed("judge", len(articles)):
+            verdicts = self._seen.judge(prints, now=self._clock.now())
+        return [
+            Judged(record=record, article=article, fingerprint=fingerprint_, verdict=verdict)
+            for (record, article), fingerprint_, verdict in zip(articles, prints, verdicts, strict=True)
+        ]
+
+    def _tag(self, judged: Sequence[Judged]) -> tuple[list[Enriched], list[Judged]]:
+        """Return the stories to publish with their tags, and the duplicates, which get none."""
+        enriched, duplicates = [], []
+        with self._timed("tag", len(judged)):
+            for item in judged:
+                if item.verdict.kind in (VerdictKind.REPEAT, VerdictKind.COPY):
+                    duplicates.append(item)
+                    continue
+                enriched.append(
+                    Enriched(
+                        article=item.article,
+                        verdict=item.verdict,
+                        tags=tag(item.article, self._taxonomy),
+                        enriched_at=self._clock.now(),
+                        taxonomy=self._taxonomy.version,
+                        raw=item.record.coordinates,
+                        reprocessed=self._settings.reprocessed,
+                    )
+                )
+        return enriched, duplicates
+
+    def _check_limit(self, batch: Batch, refused: Sequence[tuple[LogRecord, Rejected]]) -> None:
+        """Stop before the commit when nothing but refusals has come for too long."""
+        if len(refused) < len(batch.records):
+            return
+        run = self._refused_run + len(refused)
+        if run > self._settings.dead_letter_run:
+            reason = refused[-1][1].reason
+            raise DeadLetterLimit(
+                f"{run} records in a row were refused, the last for {reason}; nothing of the last batch was written"
+            )
+
+    def _after_commit(
+        self,
+        batch: Batch,
+        routed: Sequence[Routed],
+        duplicates: Sequence[Judged],
+        refused: Sequence[tuple[LogRecord, Rejected]],
+    ) -> None:
+        self._failures = 0
+        self._refused_run = self._refused_run + len(refused) if len(refused) == len(batch.records) else 0
+        offsets: dict[TopicPartition, int] = {}
+        for record in batch.records:
+            offsets[record.topic, record.partition] = record.offset + 1
+        try:
+            self._seen.committed(offsets, now=self._clock.now())
+        except SeenStoreAway as error:
+            self._events.waiting(f"seen store: {error}")  # only bookkeeping: the next commit makes up for it
+        else:
+            self._events.waiting(None)
+        for item in routed:
+            self._events.enriched(item.story, item.routes, item.left)
+        for duplicate in duplicates:
+            self._events.duplicate(duplicate)
+        for _, rejected in refused:
+            self._events.rejected(rejected.reason)
+        self._events.committed(len(batch.records), self._member.lag())
+
+    def _wait(self, reason: str) -> None:
+        """Say why nothing can go on, and wait a little, longer after each failure."""
+        self._events.waiting(reason)
+        self._clock.sleep(min(MAX_BACKOFF_S, 0.5 * 2**self._failures) * random.uniform(0.5, 1.0))  # noqa: S311  (jitter)
+
+    @contextmanager
+    def _timed(self, stage: str, records: int) -> Iterator[None]:
+        start = self._clock.monotonic()
+        yield
+        self._events.stage(stage, self._clock.monotonic() - start, records)
