@@ -27,6 +27,7 @@ _LINK = re.compile("<a[ \t\n]", re.IGNORECASE)
 _APPEARED_FIRST = re.compile(
     r"\n?(?:The post .{1,300} (?:first )?appeared (?:first )?on .{1,100}|Continue reading.{0,200})\s*$"
 )
+_TAIL_CHARS = 500
 _CJK = re.compile(f"[{HAN}{KANA}{HANGUL}]")
 _SENTENCE_END = re.compile(r"""[.!?…。！？」』”"')\]:：;]\s*$""")
 _HEADINGS = ("h2", "h3", "h4", "h5", "h6")
@@ -57,7 +58,7 @@ def text_of(fragment: str) -> str:
     if len(_LINK.findall(fragment)) >= _MANY_LINKS:
         fragment = _pruned(fragment) or fragment
     text = str(extract_plain_text(fragment, preserve_formatting=True, alt_texts=False, list_bullets=False))
-    return _APPEARED_FIRST.sub("", text)
+    return text[:-_TAIL_CHARS] + _APPEARED_FIRST.sub("", text[-_TAIL_CHARS:])
 
 
 def main_text(page: str) -> str:

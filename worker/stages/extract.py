@@ -130,9 +130,12 @@ def _page_body(html: str, notes: _Notes) -> str:
 def _clean(text: str, notes: _Notes) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
-    if _INVISIBLE.search(text) or _JOINER.search(text):
-        text = _JOINER.sub("", _INVISIBLE.sub("", text))
-        notes.flags.append("invisible-removed")
+    hidden = _INVISIBLE.search(text)
+    if hidden or "\u200d" in text or "\u200c" in text:
+        cleaned = _JOINER.sub("", _INVISIBLE.sub("", text))
+        if len(cleaned) < len(text):
+            notes.flags.append("invisible-removed")
+        return cleaned
     return text
 
 
