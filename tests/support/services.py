@@ -1,0 +1,187 @@
+"""Real services for tests, on free ports of loopback: a Kafka broker, a Redis server, promtool."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.support import debian
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka"
+START_S = 60.0
+STOP_S = 20.0
+
+
+class ServiceUnavailable(Exception):
+    """The service cannot be had here: what is needed, and why not. Raised as `Kafka: no Java found`."""
+
+    def __init__(self, service: str, reason: str) -> None:
+        self.service = service
+        self.reason = reason
+        super().__init__(f"{service}: {reason}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return *count* different ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def answers(port: int) -> bool:
+    """Tell whether something accepts connections on *port* of this machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Service:
+    """A child process that listens on a port; keeps port and data over stop and start."""
+
+    name: str
+    port: int
+    folder: Path
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and return when it answers. Raises: ServiceUnavailable."""
+        command, environment = self._command()
+        # Should the tests be killed, the kernel takes the service along.
+        prefix = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        with (self.folder / "out.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*prefix, *command], env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_S
+        while not answers(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                said = (self.folder / "out.log").read_text(errors="replace").strip().splitlines()[-1:]
+                raise ServiceUnavailable(self.name, f"it does not start: {' '.join(said)}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it in good order; after STOP_S by force."""
+        if self._process is None:
+            return
+        self.thaw()
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def kill(self) -> None:
+        """End it as a power cut would: SIGKILL."""
+        process = self._own()
+        process.kill()
+        process.wait()
+        self._process = None
+
+    def freeze(self) -> None:
+        """Make it silent, with its connections open: SIGSTOP."""
+        self._own().send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after freeze."""
+        self._own().send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """Stop it and delete its data."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _own(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ServiceUnavailable(self.name, "there is no process of ours")
+        return self._process
+
+    def _command(self) -> tuple[list[str], Mapping[str, str]]:
+        raise NotImplementedError
+
+
+class KafkaBroker(Service):
+    """One Kafka node by deploy/kafka/kafka, with its own data; or the one that DATELINE_TEST_KAFKA names."""
+
+    name = "Kafka"
+
+    def __init__(self, *, own: bool = False) -> None:
+        """With *own* it is a node of its own in any case, which a test may kill."""
+        self.given = None if own else os.environ.get("DATELINE_TEST_KAFKA")
+        self.folder = Path(tempfile.mkdtemp(prefix="dateline-kafka-"))
+        self.port, self._controller_port = free_ports(2)
+        self.bootstrap = self.given or f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        if self.given:
+            host, _, port = self.given.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), timeout=10).close()
+            except (OSError, ValueError) as error:
+                raise ServiceUnavailable("Kafka", f"DATELINE_TEST_KAFKA={self.given}: {error}") from error
+            return
+        fetched = subprocess.run([SCRIPT, "fetch"], capture_output=True, text=True, check=False)
+        if fetched.returncode != 0:
+            lines = fetched.stderr.strip().splitlines() or ["deploy/kafka/kafka fetch failed"]
+            raise ServiceUnavailable("Kafka", lines[-1].removeprefix("kafka: "))
+        super().start()
+
+    def _command(self) -> tuple[list[str], Mapping[str, str]]:
+        settings = {
+            "DATELINE_KAFKA_PORT": str(self.port),
+            "DATELINE_KAFKA_CONTROLLER_PORT": str(self._controller_port),
+            "DATELINE_KAFKA_DIR": str(self.folder / "node"),
+            "DATELINE_KAFKA_ADVERTISED_HOST": "127.0.0.1",
+        }
+        return [str(SCRIPT), "run"], {**os.environ, **settings}
+
+
+class RedisServer(Service):
+    """A Redis server that writes each command to disk before it answers, unless *options* say otherwise."""
+
+    name = "Redis"
+
+    def __init__(self, *options: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="dateline-redis-"))
+        self.port = free_ports(1)[0]
+        self.host = "127.0.0.1"
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = options or ("--appendonly", "yes", "--appendfsync", "always")
+
+    def _command(self) -> tuple[list[str], Mapping[str, str]]:
+        path, environment = _find("redis-server", "Redis", _unpack_redis)
+        fixed = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder))
+        return [str(path), *fixed, *self._options], environment
+
+
+def promtool() -> Path:
+    """Return the path of promtool. Raises: ServiceUnavailable."""
+    path, _ = _find("promtool", "promtool", lambda: debian.unpack("prometheus"))
+    return path
+
+
+def _unpack_redis() -> Path:
+    return debian.unpack("redis-server", also=("redis-tools",), libraries_of=("redis-server", "redis-tools"))
+
+
+def _find(name: str, service: str, unpack: Callable[[], Path]) -> tuple[Path, Mapping[str, str]]:
+    installed = shutil.which(name)
+    if installed:
+        return Path(installed), os.environ
+    try:
+        return debian.program(unpack(), name)
+    except (debian.NotToBeHad, subprocess.TimeoutExpired, OSError) as error:
+        raise ServiceUnavailable(service, " ".join(str(error).split())) from error
