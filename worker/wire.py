@@ -119,7 +119,7 @@ def decode_enriched(value: bytes | None) -> EnrichedDocument | Rejected:
     try:
         result: EnrichedDocument = _ENRICHED.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _rejected(error)
+        return rejected(error)
     return result
 
 
@@ -129,10 +129,11 @@ def _read(reader: Codec[T], value: bytes | None) -> T | Rejected:
     try:
         return reader.read(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError, ValueError) as error:
-        return _rejected(error)
+        return rejected(error)
 
 
-def _rejected(error: Exception) -> Rejected:
+def rejected(error: Exception) -> Rejected:
+    """Return why reading failed, as a counted reason."""
     if isinstance(error, msgspec.ValidationError):
         reason = "missing-field" if "missing required field" in str(error) else "wrong-type"
     elif isinstance(error, RecursionError):
