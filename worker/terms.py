@@ -1,0 +1,244 @@
+"""
+Find the terms of several owners in one pass over a text.
+
+An owner is whoever listed a term (a topic, or one slot of a topic's word group). For each owner the leftmost-longest of
+its own terms wins and uses its text up; owners never disturb each other, so a list that a user adds changes no other
+topic. `*` in a term stands for any letters up to the end of the word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from ahocorasick_rs import AhoCorasick, Implementation, MatchKind
+
+from worker.text import HAN, KANA, fold, is_unspaced, stands_alone
+
+_KATAKANA = re.compile(r"[\u30a1-\u30fa\u30fc\uff66-\uff9f]")
+_LETTERS = rf"[^\W{HAN}{KANA}]*"
+_REST_OF_WORD = re.compile(_LETTERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnedTerm:
+    """A term as its owner wrote it."""
+
+    owner: Hashable
+    text: str
+    silent: bool = False
+    """Uses its text up and says nothing: the owner's NOT contexts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Posting:
+    """A term that a matched pattern says: its number, its owner's, and where in the pattern it lies."""
+
+    term: int
+    owner: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """What may follow a pattern to complete terms of one owner."""
+
+    owner: int
+    follows: re.Pattern[str]
+    terms: tuple[int, ...]
+    """By group of `follows`; -1 for a silent one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    left: bool
+    """The first letter needs a boundary before it."""
+    right: bool
+    """The last letter needs a boundary behind it for `closed`; `open` is said when the word goes on."""
+    closed: tuple[_Posting, ...]
+    open: tuple[_Posting, ...]
+    inner: tuple[_Posting, ...]
+    """What the words inside say when the pattern itself begins in the middle of a word."""
+    tails: tuple[_Tail, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A numbered term, split at its first `*`: `rest` is None without one."""
+
+    number: int
+    owner: int
+    silent: bool
+    rest: str | None
+
+
+@dataclass(slots=True)
+class _Inside:
+    """One term found inside a longer pattern."""
+
+    part: _Part
+    start: int
+    end: int
+    at_edge: bool = field(default=False)
+    """It ends with the pattern and needs a boundary there."""
+
+
+def normalise(text: str, simplified: Mapping[int, int] | None = None) -> str:
+    """Fold *text* for matching, same length: lower case, plain quotes and spaces, simplified Han if a table is given."""
+    folded = fold(text).replace("\n", " ").replace("-", " ")
+    if not folded.isascii():
+        for odd, plain in (("\u2019", "'"), ("\u00a0", " "), ("\u2010", " "), ("\u2011", " "), ("\u3000", " "), ("ё", "е")):
+            folded = folded.replace(odd, plain)
+        if simplified:
+            folded = folded.translate(simplified)
+    return folded
+
+
+def end_of_word(text: str, end: int) -> int:
+    """Return where the spaced word that holds text[end - 1] ends."""
+    if is_unspaced(text[end - 1]):
+        return end
+    match = _REST_OF_WORD.match(text, end)
+    return match.end() if match else end
+
+
+def _starts_word(text: str, start: int) -> bool:
+    if start == 0:
+        return True
+    if _KATAKANA.match(text[start]):
+        return not _KATAKANA.match(text[start - 1])
+    return stands_alone(text[start - 1 : start + 1], 1, 2)
+
+
+def _ends_word(text: str, end: int) -> bool:
+    if end >= len(text):
+        return True
+    if _KATAKANA.match(text[end - 1]):
+        return not _KATAKANA.match(text[end])
+    return stands_alone(text[end - 1 : end + 1], 0, 1)
+
+
+class TermSet:
+    """Compiled terms; `find` gives (term number, start, end) in text order, numbers as in the list given."""
+
+    __slots__ = ("_automaton", "_patterns")
+
+    def __init__(self, terms: Sequence[OwnedTerm], simplified: Mapping[int, int] | None = None) -> None:
+        owners: dict[Hashable, int] = {}
+        parts: dict[str, list[_Part]] = {}
+        for number, term in enumerate(terms):
+            head, star, rest = normalise(term.text, simplified).strip().partition("*")
+            owner = owners.setdefault(term.owner, len(owners))
+            if head and not any(p.owner == owner and p.rest == (rest if star else None) for p in parts.get(head, ())):
+                parts.setdefault(head, []).append(
+                    _Part(number=number, owner=owner, silent=term.silent, rest=rest if star else None)
+                )
+        words = sorted(parts)
+        scout = AhoCorasick(words or ["\0"], matchkind=MatchKind.Standard)
+        self._patterns = [
+            _compile(word, parts, [(words[i], s, e) for i, s, e in scout.find_matches_as_indexes(word, overlapping=True)])
+            for word in words
+        ]
+        self._automaton = AhoCorasick(
+            words or ["\0"], matchkind=MatchKind.LeftmostLongest, implementation=Implementation.ContiguousNFA
+        )
+
+    def find(self, text: str) -> list[tuple[int, int, int]]:
+        """Return the terms in *text*, which is normalised."""
+        found: list[tuple[int, int, int]] = []
+        if not self._patterns:
+            return found
+        patterns, length = self._patterns, len(text)
+        used: dict[int, int] = {}
+        for number, start, end in self._automaton.find_matches_as_indexes(text):
+            pattern = patterns[number]
+            if pattern.left and start and text[start - 1].isalnum() and not _starts_word(text, start):
+                for post in pattern.inner:
+                    if _starts_word(text, start + post.start) and _ends_word(text, start + post.end):
+                        found.append((post.term, start + post.start, start + post.end))
+                continue
+            for tail in pattern.tails:
+                match = tail.follows.match(text, end)
+                if match and used.get(tail.owner, 0) <= start:
+                    used[tail.owner] = match.end()
+                    term = tail.terms[(match.lastindex or 1) - 1]
+                    if term >= 0:
+                        found.append((term, start, match.end()))
+            closes = not pattern.right or end >= length or not text[end].isalnum() or _ends_word(text, end)
+            for post in pattern.closed if closes else pattern.open:
+                if not used or used.get(post.owner, 0) <= start + post.start:
+                    found.append((post.term, start + post.start, start + post.end))
+        return found
+
+
+def _compile(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, int, int]]) -> _Pattern:
+    """Work out what *word* says for each owner; *spans* are all the patterns inside it, itself included."""
+    own = parts[word]
+    within = _inside(word, parts, [span for span in spans if span[0] != word])
+    exact = {p.owner for p in own if p.rest is None}
+    wild = {p.owner for p in own if p.rest == ""}
+
+    def direct(rests: tuple[str | None, ...]) -> list[_Posting]:
+        chosen = {p.owner: p for p in own if p.rest in rests}
+        return [_Posting(p.number, p.owner, 0, len(word)) for p in chosen.values() if not p.silent]
+
+    def others(skip: set[int], *, edge: bool) -> list[_Posting]:
+        return [
+            _Posting(i.part.number, i.part.owner, i.start, i.end)
+            for i in within
+            if i.part.owner not in skip and not i.part.silent and (edge or not i.at_edge)
+        ]
+
+    follows: dict[int, list[_Part]] = {}
+    for part in own:
+        if part.rest:
+            follows.setdefault(part.owner, []).append(part)
+    return _Pattern(
+        left=not is_unspaced(word[0]) or _KATAKANA.match(word[0]) is not None,
+        right=(not is_unspaced(word[-1]) or _KATAKANA.match(word[-1]) is not None),
+        closed=tuple(direct((None, "")) + others(exact | wild, edge=True)),
+        open=tuple(direct(("",)) + others(wild, edge=False)),
+        inner=tuple(others(set(), edge=True)),
+        tails=tuple(_tail(owner, found) for owner, found in follows.items()),
+    )
+
+
+def _tail(owner: int, parts: list[_Part]) -> _Tail:
+    """Build the expression that finds the longest continuation first."""
+    ordered = sorted(parts, key=lambda part: -len(part.rest or ""))
+    return _Tail(
+        owner=owner,
+        follows=re.compile(_LETTERS + "(?:" + "|".join(f"({_expression(p.rest or '')})" for p in ordered) + ")"),
+        terms=tuple(-1 if p.silent else p.number for p in ordered),
+    )
+
+
+def _expression(rest: str) -> str:
+    """Return the expression of what follows the first `*`."""
+    body = _LETTERS.join(re.escape(piece) for piece in rest.split("*"))
+    return body if rest.endswith("*") else body + r"(?!\w)"
+
+
+def _inside(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, int, int]]) -> list[_Inside]:
+    """Return by owner the leftmost-longest terms inside *word*, in text order."""
+    candidates: list[_Inside] = []
+    for head, start, end in spans:
+        if not _starts_word(word, start):
+            continue
+        for part in parts[head]:
+            if part.rest is None:
+                if _ends_word(word, end):
+                    candidates.append(_Inside(part, start, end, at_edge=end == len(word)))
+            elif not part.rest:
+                candidates.append(_Inside(part, start, end))
+            elif match := re.compile(_LETTERS + _expression(part.rest)).match(word, end):
+                candidates.append(_Inside(part, start, match.end()))
+    chosen: dict[int, list[_Inside]] = {}
+    for candidate in sorted(candidates, key=lambda c: (c.start, -c.end)):
+        mine = chosen.setdefault(candidate.part.owner, [])
+        if not mine or mine[-1].end <= candidate.start:
+            mine.append(candidate)
+    return sorted(chain.from_iterable(chosen.values()), key=lambda c: c.start)
