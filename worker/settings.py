@@ -1,5 +1,5 @@
 """
-Every setting with its default, meaning and unit. worker/edges/settings_file.py reads them from a file and the environment.
+Every setting with its default, meaning and unit; worker/edges/settings_file.py reads them from file and environment.
 
 In the file the names are camelCase under their section (`kafka: {passwordFile: …}`), in the environment
 DATELINE_<SECTION>_<NAME> (DATELINE_KAFKA_PASSWORD_FILE). Secrets are never values, only names of files that hold them.
@@ -31,7 +31,7 @@ class Duration(float):
 
     @classmethod
     def parse(cls, value: object) -> Duration:
-        """Raises: ValueError: not a duration above zero."""
+        """Return *value* as seconds. Raises: ValueError: not a duration above zero."""
         if isinstance(value, int | float) and not isinstance(value, bool):
             seconds = float(value)
         elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
@@ -55,6 +55,11 @@ class Duration(float):
         return round(self * 1000)
 
 
+MINUTE, FIVE_MINUTES = Duration(60), Duration(300)
+DAY, WEEK, MONTH = Duration(86_400), Duration(7 * 86_400), Duration(30 * 86_400)
+SESSION = Duration(15)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
     """Where the embedded log and seen store lie."""
@@ -69,9 +74,9 @@ class TopicsSettings:
 
     prefix: NamePart = "news."
     partitions: Annotated[int, Meta(ge=1, le=1000)] = 12
-    raw_retention: Duration = Duration(7 * 86_400)
-    duplicates_retention: Duration = Duration(7 * 86_400)
-    dead_letter_retention: Duration = Duration(30 * 86_400)
+    raw_retention: Duration = WEEK
+    duplicates_retention: Duration = WEEK
+    dead_letter_retention: Duration = MONTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +96,7 @@ class KafkaSettings:
     """Permits SASL_PLAINTEXT with PLAIN: the password crosses the network readable."""
     group_prefix: NamePart = ""
     transactional_id_prefix: NamePart = ""
-    session_timeout: Duration = Duration(15)
+    session_timeout: Duration = SESSION
     """How long a worker may be silent before its partitions go to others; brokers want 6 s or more."""
 
 
@@ -106,7 +111,7 @@ class SeenSettings:
     ca_file: Path | None = None
     namespace: NamePart = "dateline"
     """Two installations with different namespaces can share a store."""
-    ttl: Duration = Duration(30 * 86_400)
+    ttl: Duration = MONTH
     """How long a story is remembered after it was last seen."""
     single_machine: bool = False
     """With Kafka and SQLite: all workers of the group run on this machine and use this file."""
@@ -118,11 +123,11 @@ class PollerSettings:
 
     feeds: Path | None = None
     """OPML 2.0 or YAML."""
-    interval: Duration = Duration(300)
+    interval: Duration = FIVE_MINUTES
     """Between two polls of a feed that says nothing else."""
     concurrency: Count = 100
     """Feeds fetched at once."""
-    first_poll_max_age: Duration = Duration(2 * 86_400)
+    first_poll_max_age: Duration = DAY
     """A feed's first poll takes entries younger than this."""
     contact: str = ""
     """Address of a page or mailbox, sent in the User-Agent so that publishers can reach you."""
@@ -141,9 +146,9 @@ class WorkerSettings:
     """Records in one transaction at most."""
     dead_letter_run: Count = 50
     """More dead letters than this in a row stop the worker (exit 7): a fault of ours rather than of the input."""
-    grace: Duration = Duration(60)
+    grace: Duration = MINUTE
     """From SIGTERM until the machine kills the process; it ends itself 5 s before."""
-    watchdog: Duration = Duration(300)
+    watchdog: Duration = FIVE_MINUTES
     """A loop that shows no sign of life for this long ends the process (exit 6)."""
 
 
@@ -207,30 +212,29 @@ _BOOTSTRAP = re.compile(r"(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5}(?:,(?:[^\s,:/
 
 def contradictions(settings: Settings) -> Iterator[tuple[Where, str]]:
     """Yield, with the setting to blame, what each value alone does not show."""
-    kafka, seen = settings.kafka, settings.seen
+    yield from _kafka_contradictions(settings.kafka)
+    url = settings.seen.url
+    if "@" in url and not url.startswith("unix:"):
+        yield ("seen", "url"), "credentials do not belong in the address; use user and passwordFile"
+    elif url and not _SEEN_URL.fullmatch(url):
+        yield ("seen", "url"), "Expected redis://host:port/db, rediss://…, valkey://…, valkeys://… or unix:///path"
+    if settings.worker.grace <= 5:
+        yield ("worker", "grace"), "must be more than 5s: the process ends itself 5s before"
+
+
+def _kafka_contradictions(kafka: KafkaSettings) -> Iterator[tuple[Where, str]]:
     if kafka.bootstrap and not _BOOTSTRAP.fullmatch(kafka.bootstrap):
         yield ("kafka", "bootstrap"), "Expected host:port, several separated by commas"
     if kafka.security_protocol.startswith("SASL"):
         for name in ("user", "password_file"):
             if getattr(kafka, name) is None:
                 yield ("kafka", name), f"needed with securityProtocol {kafka.security_protocol}"
-    if (
-        kafka.security_protocol == "SASL_PLAINTEXT"
-        and kafka.sasl_mechanism == "PLAIN"
-        and not kafka.insecure_plaintext
-    ):
-        yield (
-            ("kafka", "security_protocol"),
-            "SASL_PLAINTEXT with PLAIN sends the password readable; use SASL_SSL or SCRAM, or set insecurePlaintext",
-        )
+    readable = kafka.security_protocol == "SASL_PLAINTEXT" and kafka.sasl_mechanism == "PLAIN"
+    if readable and not kafka.insecure_plaintext:
+        reason = "with PLAIN sends the password readable; use SASL_SSL or SCRAM, or set insecurePlaintext"
+        yield ("kafka", "security_protocol"), f"SASL_PLAINTEXT {reason}"
     if (kafka.cert_file is None) != (kafka.key_file is None):
         missing = "key_file" if kafka.key_file is None else "cert_file"
         yield ("kafka", missing), "certFile and keyFile are needed together"
     if kafka.session_timeout < 6:
         yield ("kafka", "session_timeout"), "brokers refuse less than 6s"
-    if "@" in seen.url and not seen.url.startswith("unix:"):
-        yield ("seen", "url"), "credentials do not belong in the address; use user and passwordFile"
-    elif seen.url and not _SEEN_URL.fullmatch(seen.url):
-        yield ("seen", "url"), "Expected redis://host:port/db, rediss://…, valkey://…, valkeys://… or unix:///path"
-    if settings.worker.grace <= 5:
-        yield ("worker", "grace"), "must be more than 5s: the process ends itself 5s before"

@@ -1,6 +1,4 @@
-"""
-Read the settings: flags over environment over file over defaults, every fault told at once with its place.
-"""
+"""Read the settings: flags over environment over file over defaults, every fault told at once with its place."""
 
 from __future__ import annotations
 
@@ -136,9 +134,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:
     for name in environ:
         if name.startswith(ENV_PREFIX) and name not in known and not name.startswith(NOT_SETTINGS):
             near = difflib.get_close_matches(name, known, n=1)
-            yield Fault(
-                file=name, line=0, reason="unknown variable" + (f"; did you mean {near[0]}?" if near else "")
-            )
+            yield Fault(file=name, line=0, reason="unknown variable" + (f"; did you mean {near[0]}?" if near else ""))
 
 
 def _find(
@@ -159,7 +155,7 @@ def _find(
 
 
 def _convert(raw: Any, hint: Any, origin: Origin) -> Any:
-    """Raises: msgspec.ValidationError or ValueError: *raw* is not what *hint* asks for."""
+    """Return *raw* as *hint* asks for. Raises: msgspec.ValidationError or ValueError: it is not that."""
     if origin.kind == "environment" and get_origin(hint) is tuple:
         raw = [part.strip() for part in raw.split(",")]
 

@@ -1,0 +1,234 @@
+"""
+Every metric, with unit and meaning. Labels take configured or fixed values only, never remote text.
+
+Label children that can be known stand at 0 from the start, so that a rate over the first event is right.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client.process_collector import ProcessCollector
+
+from worker import __version__
+from worker.records import VerdictKind
+
+MAX_FEED_LABELS = 500
+"""Further feeds share the label `other`."""
+STAGES = ("decode", "extract", "fingerprint", "judge", "tag", "route", "encode", "commit")
+FETCH_OK = ("ok", "not-modified", "unchanged")
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SLOW = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 10_800, 43_200, 86_400)
+
+
+def seconds_between(earlier: datetime, later: datetime) -> float:
+    """Return the seconds from *earlier* to *later*; clocks differ, so never less than 0."""
+    return max(0.0, (later - earlier).total_seconds())
+
+
+class Metrics:
+    """All metrics of one process in one registry."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        reasons: Iterable[str] = (),
+        fetch_reasons: Iterable[str] = (),
+        routes: Iterable[str] = (),
+        feeds: Iterable[str] = (),
+    ) -> None:
+        """*reasons*: of dead letters; *fetch_reasons*: of failed fetches; *routes*, *feeds*: the configured ids."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # their time series double the number for nothing that we ask
+        self.registry = registry
+        self._worker(registry, reasons, routes)
+        self._latencies(registry)
+        self._poller(registry, fetch_reasons, feeds)
+        self.loop_age = Gauge(
+            "dateline_loop_age_seconds", "Time since the main loop's last sign of life", registry=registry
+        )
+        build = Info("dateline_build", "Version of this program and of its Python", registry=registry)
+        build.info({"version": __version__, "python": platform.python_version()})
+        ProcessCollector(registry=registry)
+
+    def _worker(self, registry: CollectorRegistry, reasons: Iterable[str], routes: Iterable[str]) -> None:
+        self.records_in = Counter("dateline_records_read_total", "Raw records read", registry=registry)
+        self.records_out = Counter(
+            "dateline_records_total",
+            "Raw records whose end is committed, by outcome: new, update, repeat, copy, dead-letter",
+            ["outcome"],
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "dateline_dead_letters_total", "Dead letters committed, by reason", ["reason"], registry=registry
+        )
+        self.routed = Counter(
+            "dateline_routed_total", "Enriched records committed to a route's topic", ["route"], registry=registry
+        )
+        self.unrouted = Counter(
+            "dateline_unrouted_total", "Records that tell a route that a story has left it", registry=registry
+        )
+        self.tags_failed = Counter(
+            "dateline_tags_failed_total",
+            "Articles published without the tags of a tagger that failed",
+            registry=registry,
+        )
+        self.dead_letter_run = Gauge(
+            "dateline_dead_letter_run", "Dead letters in a row up to now; a limit stops the worker", registry=registry
+        )
+        self.stage = Histogram(
+            "dateline_stage_seconds",
+            "Time that one batch spent in a stage",
+            ["stage"],
+            buckets=_FAST,
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "dateline_batch_records",
+            "Raw records in one transaction",
+            buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "dateline_lag_records",
+            "Records behind the group's committed offset, by partition of the input that this process owns",
+            ["partition"],
+            registry=registry,
+        )
+        self.partitions = Gauge(
+            "dateline_assigned_partitions", "Partitions of the input that this process owns", registry=registry
+        )
+        self.transactions = Counter(
+            "dateline_transactions_total", "Transactions by result: committed, failed", ["result"], registry=registry
+        )
+        self.seen_judge = Histogram(
+            "dateline_seen_store_judge_seconds", "Time of one call to the seen store", buckets=_FAST, registry=registry
+        )
+        self.seen_away = Counter(
+            "dateline_seen_store_away_seconds_total", "Time waited for a seen store that was away", registry=registry
+        )
+        self.seen_weak = Gauge(
+            "dateline_seen_store_weak_settings",
+            "Settings of the seen store that are weaker than every write on disk",
+            registry=registry,
+        )
+        self._taxonomy = Info("dateline_taxonomy", "Version of the tagging rules in force", registry=registry)
+        for outcome in (*VerdictKind, "dead-letter"):
+            self.records_out.labels(outcome)
+        for reason in reasons:
+            self.dead_letters.labels(reason)
+        for route in routes:
+            self.routed.labels(route)
+        for result in ("committed", "failed"):
+            self.transactions.labels(result)
+        self.stage_of = {stage: self.stage.labels(stage) for stage in STAGES}
+
+    def _latencies(self, registry: CollectorRegistry) -> None:
+        self.published_to_seen = Histogram(
+            "dateline_published_to_seen_seconds",
+            "From the publisher's date to our first verdict on the story: the publisher's and the poll interval's part",
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self.seen_to_committed = Histogram(
+            "dateline_seen_to_committed_seconds",
+            "From the first verdict on a new story to its committed output",
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self.fetched_to_committed = Histogram(
+            "dateline_fetched_to_committed_seconds",
+            "From the fetch of an entry to its committed output: our own part",
+            buckets=_SLOW,
+            registry=registry,
+        )
+        self.dates_ignored = Counter(
+            "dateline_dates_ignored_total",
+            "New stories without a publisher's date that latency can be told from, by why: missing, future",
+            ["why"],
+            registry=registry,
+        )
+        for why in ("missing", "future"):
+            self.dates_ignored.labels(why)
+
+    def _poller(self, registry: CollectorRegistry, reasons: Iterable[str], feeds: Iterable[str]) -> None:
+        self.fetches = Counter(
+            "dateline_fetches_total", "Feed fetches by result: ok or why not", ["result"], registry=registry
+        )
+        self.pages = Counter(
+            "dateline_page_fetches_total", "Page fetches by result: ok or why not", ["result"], registry=registry
+        )
+        self.fetch_seconds = Histogram(
+            "dateline_fetch_seconds", "Time of one feed fetch, redirects included", buckets=_FAST, registry=registry
+        )
+        self.entries = Counter(
+            "dateline_entries_total",
+            "Entries read from feeds by state: new, changed, known",
+            ["state"],
+            registry=registry,
+        )
+        self.appended = Counter(
+            "dateline_articles_appended_total", "Articles that the log has acknowledged", registry=registry
+        )
+        self.log_away = Gauge("dateline_log_away", "1 while the log takes no articles, else 0", registry=registry)
+        self.feeds = Gauge("dateline_feeds", "Feeds that this process polls", registry=registry)
+        self.feed_success = Gauge(
+            "dateline_feed_last_success_timestamp_seconds",
+            "Unix time of a feed's last good fetch; of the freshest one for the label other",
+            ["feed"],
+            registry=registry,
+        )
+        self.feed_failures = Gauge(
+            "dateline_feed_failures", "Failed fetches of a feed since its last good one", ["feed"], registry=registry
+        )
+        for result in (*FETCH_OK, *reasons):
+            self.fetches.labels(result)
+        for result in ("ok", *reasons):
+            self.pages.labels(result)
+        for state in ("new", "changed", "known"):
+            self.entries.labels(state)
+        names = sorted(feeds)
+        self._feed_labels = frozenset(names[:MAX_FEED_LABELS])
+        self.feeds.set(len(names))
+        for name in {self.feed_label(name) for name in names}:
+            self.feed_failures.labels(name)
+
+    def feed_label(self, feed: str) -> str:
+        """Return *feed* if it is one of the first MAX_FEED_LABELS configured ones, else `other`."""
+        return feed if feed in self._feed_labels else "other"
+
+    def feed_fetched(self, feed: str, *, result: str, seconds: float, now: datetime) -> None:
+        """Count one fetch; *result* is of FETCH_OK or a reason."""
+        label = self.feed_label(feed)
+        self.fetches.labels(result).inc()
+        self.fetch_seconds.observe(max(0.0, seconds))
+        if result in FETCH_OK:
+            self.feed_success.labels(label).set(now.timestamp())
+            self.feed_failures.labels(label).set(0)
+        else:
+            self.feed_failures.labels(label).inc()
+
+    def latency(self, *, published: datetime | None, fetched: datetime, seen: datetime, committed: datetime) -> None:
+        """Observe how long a new story took; only the publisher's date can be missing or untrue."""
+        self.seen_to_committed.observe(seconds_between(seen, committed))
+        self.fetched_to_committed.observe(seconds_between(fetched, committed))
+        if published is None:
+            self.dates_ignored.labels("missing").inc()
+        elif published > seen:
+            self.dates_ignored.labels("future").inc()
+        else:
+            self.published_to_seen.observe(seconds_between(published, seen))
+
+    def lags(self, by_partition: Mapping[int, int]) -> None:
+        """Set the lag of each owned partition; those owned no longer disappear."""
+        self.lag.clear()
+        self.partitions.set(len(by_partition))
+        for partition, records in by_partition.items():
+            self.lag.labels(str(partition)).set(max(0, records))
+
+    def taxonomy(self, version: str) -> None:
+        """Say which tagging rules are in force."""
+        self._taxonomy.info({"version": version})
