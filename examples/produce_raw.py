@@ -21,7 +21,8 @@ ARTICLE = {
     "title": "Freight trains between Dandong and Sinuiju doubled",
     "content": (
         "<p>DANDONG - China and North Korea have doubled the number of freight trains over the Yalu bridge to two a "
-        "day, a railway official said.</p><p>Fertiliser and grain make up most of the trade; coal remains under embargo.</p>"
+        "day, a railway official said.</p>"
+        "<p>Fertiliser and grain make up most of the trade; coal remains under embargo.</p>"
     ),
 }
 
