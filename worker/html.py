@@ -81,7 +81,10 @@ def main_text(page: str) -> str:
 
 def long_enough(text: str) -> bool:
     """Tell whether *text* can be an article, and not a teaser or a wall."""
-    return len(text) >= MIN_PAGE_CHARS or len(_CJK.findall(text[:1000])) >= MIN_PAGE_CHARS_UNSPACED
+    if len(text) < MIN_PAGE_CHARS:
+        return len(_CJK.findall(text)) >= MIN_PAGE_CHARS_UNSPACED
+    sample = text[:1_000]
+    return 2 * sum(map(str.isalpha, sample)) >= len(sample)
 
 
 def _without_tail(lines: list[str]) -> list[str]:
