@@ -17,7 +17,7 @@ from kafka.net.compat import KafkaNetClient
 
 from worker.edges import kafka_errors
 from worker.edges.kafka_settings import BATCH_BYTES, Config, KafkaSettings, writing
-from worker.ports import LogError, LogUnavailable, NotAuthorised, WrongSettings
+from worker.ports import LogError, LogUnavailable, WrongSettings
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -110,7 +110,7 @@ def patiently(ask: Callable[[], T], *, doing: str, timeout_s: float, again: Call
     """
     Return ask(); what may pass is tried again, with *again* called before, until *timeout_s* is over.
 
-    Raises: LogUnavailable and, without a second attempt, what the table of errors says.
+    Raises: LogUnavailable; without a second attempt what the table of errors says, and what `connect` raises.
     """
     deadline = time.monotonic() + timeout_s
     pause = 0.05
@@ -121,11 +121,6 @@ def patiently(ask: Callable[[], T], *, doing: str, timeout_s: float, again: Call
             failure = kafka_errors.translate(error, doing)
             if not error.retriable or not isinstance(failure, LogUnavailable) or time.monotonic() + pause > deadline:
                 raise failure from error
-        except (NotAuthorised, WrongSettings):
-            raise
-        except LogUnavailable:
-            if time.monotonic() + pause > deadline:
-                raise
         time.sleep(pause)
         pause = min(pause * 2, 1.0)
         again()

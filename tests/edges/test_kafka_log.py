@@ -1,0 +1,435 @@
+"""What the Kafka log does beyond the contract of all logs: each guard against the client library, on a real broker."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.structs import ConsumerGroupMetadata
+
+from tests.support.services import KafkaBroker, free_ports
+from tests.support.waiting import until
+from worker.edges.kafka_log import KafkaLog
+from worker.edges.kafka_member import KafkaMember, Membership
+from worker.edges.kafka_settings import KafkaSettings
+from worker.ports import (
+    Batch,
+    Fenced,
+    LogUnavailable,
+    NewRecord,
+    TopicSpec,
+    TransactionFailed,
+    UnreadableInput,
+    WrongSettings,
+)
+
+pytestmark = pytest.mark.kafka
+PARTITIONS = 2
+
+
+@pytest.fixture
+def settings(kafka: KafkaBroker) -> KafkaSettings:
+    return settings_for(kafka)
+
+
+@pytest.fixture
+def log(settings: KafkaSettings, topic_prefix: str) -> Iterator[KafkaLog]:
+    """Return a log with an empty topic `in` and an empty topic `out`."""
+    opened = KafkaLog.open(settings)
+    opened.create_topics([TopicSpec(name=topic_prefix + name, partitions=PARTITIONS) for name in ("in", "out")])
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def join(log: KafkaLog, topic_prefix: str) -> Iterator[Callable[..., KafkaMember]]:
+    """Return a function that joins the test's group, and close what it made."""
+    joined: list[KafkaMember] = []
+
+    def new(identity: str = "one", *, of: KafkaLog = log) -> KafkaMember:
+        member = of.member(group=topic_prefix + "group", identity=topic_prefix + identity, topics=[topic_prefix + "in"])
+        joined.append(member)
+        return member
+
+    yield new
+    for member in joined:
+        member.close()
+
+
+def settings_for(broker: KafkaBroker) -> KafkaSettings:
+    return KafkaSettings(
+        bootstrap=broker.bootstrap,
+        session_timeout_ms=6000,
+        request_timeout_ms=3000,
+        delivery_timeout_ms=4000,
+        transaction_timeout_ms=10_000,
+        connect_timeout_ms=3000,
+    )
+
+
+def records(topic: str, *values: bytes, key: bytes = b"k") -> list[NewRecord]:
+    return [NewRecord(topic=topic, key=key, value=value) for value in values]
+
+
+def fill(log: KafkaLog, topic: str, *values: bytes) -> None:
+    appender = log.appender()
+    appender.append(records(topic, *values))
+    appender.close()
+
+
+def next_batch(member: KafkaMember, *, max_records: int = 500) -> Batch:
+    found: list[Batch] = []
+
+    def came() -> bool:
+        found.append(member.poll(timeout_s=0.2, max_records=max_records))
+        return bool(found[-1].records)
+
+    until(came, what="a batch")
+    return found[-1]
+
+
+def values(batch: Batch) -> list[bytes | None]:
+    return [record.value for record in batch.records]
+
+
+def all_values(log: KafkaLog, topic: str) -> list[bytes | None]:
+    """Return what a reader of committed records finds, up to the present end."""
+    reader = log.reader([topic])
+    found: list[bytes | None] = []
+    while not reader.at_end():
+        found += [record.value for record in reader.read(timeout_s=5)]
+    reader.close()
+    return found
+
+
+def test_a_second_member_with_the_same_identity_fences_the_first(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    """The older one must stop, whatever it was about to write."""
+    fill(log, topic_prefix + "in", b"a")
+    older = join()
+    batch = next_batch(older)
+    join()
+    with pytest.raises(Fenced):
+        older.commit(batch, records(topic_prefix + "out", b"from the older"))
+    with pytest.raises(Fenced):
+        older.poll(timeout_s=0.1)
+    assert all_values(log, topic_prefix + "out") == []
+
+
+def test_a_batch_read_outside_the_group_is_refused(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    """Brokers do not fence a member that calls itself (-1, ""), which is what the client reports after losing it."""
+    fill(log, topic_prefix + "in", b"a")
+    member = join()
+    batch = next_batch(member)
+    lost = Membership(group=ConsumerGroupMetadata(topic_prefix + "group", -1, "", None), rewinds=0)
+    with pytest.raises(TransactionFailed):
+        member.commit(dataclasses.replace(batch, membership=lost), records(topic_prefix + "out", b"x"))
+    assert all_values(log, topic_prefix + "out") == []
+    assert values(next_batch(member)) == [b"a"]
+
+
+def test_a_batch_of_an_older_generation_is_refused(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    fill(log, topic_prefix + "in", b"a")
+    first = join("one")
+    batch = next_batch(first)
+    second = join("two")
+
+    def shared() -> bool:
+        first.poll(timeout_s=0.1)
+        second.poll(timeout_s=0.1)
+        return len(first.assigned()) == len(second.assigned()) == 1
+
+    until(shared, what="both own a partition")
+    with pytest.raises(TransactionFailed):
+        first.commit(batch, records(topic_prefix + "out", b"x"))
+    assert all_values(log, topic_prefix + "out") == []
+
+
+def test_a_batch_is_committed_once(log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str) -> None:
+    fill(log, topic_prefix + "in", b"a")
+    member = join()
+    batch = next_batch(member)
+    member.commit(batch, records(topic_prefix + "out", b"x"))
+    with pytest.raises(TransactionFailed):
+        member.commit(batch, records(topic_prefix + "out", b"x"))
+    assert all_values(log, topic_prefix + "out") == [b"x"]
+
+
+def test_a_batch_read_before_a_rewind_is_refused_as_it_comes_again(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    fill(log, topic_prefix + "in", b"a", b"b")
+    member = join()
+    batch = next_batch(member)
+    member.rewind()
+    with pytest.raises(TransactionFailed):
+        member.commit(batch, records(topic_prefix + "out", b"x"))
+    again = next_batch(member)
+    assert values(again) == values(batch)
+    member.commit(again, records(topic_prefix + "out", b"y"))
+    assert all_values(log, topic_prefix + "out") == [b"y"]
+
+
+def test_a_rewind_goes_to_the_brokers_offset(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    fill(log, topic_prefix + "in", b"a", b"b", b"c", b"d")
+    member = join()
+    member.commit(next_batch(member, max_records=2), [])
+    assert values(next_batch(member, max_records=1)) == [b"c"]
+    member.rewind()
+    assert values(next_batch(member)) == [b"c", b"d"]
+
+
+def test_a_record_larger_than_its_topic_takes_is_refused_before_anything_is_sent(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    log.create_topics([TopicSpec(name=topic_prefix + "small", partitions=1, max_message_bytes=4096)])
+    fill(log, topic_prefix + "in", b"a")
+    member = join()
+    batch = next_batch(member)
+    large = records(topic_prefix + "small", b"x" * 5000)
+    with pytest.raises(WrongSettings, match=r"small.*4096"):
+        member.commit(batch, [*records(topic_prefix + "out", b"x"), *large])
+    with pytest.raises(WrongSettings, match="4096"):
+        log.appender().append(large)
+    member.commit(batch, records(topic_prefix + "out", b"y"))
+    assert all_values(log, topic_prefix + "out") == [b"y"]
+
+
+def test_many_records_together_larger_than_a_topics_limit_arrive(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    """A batch above the limit would be split by the client, whose flush then fails for ever."""
+    name = topic_prefix + "small"
+    log.create_topics([TopicSpec(name=name, partitions=1, max_message_bytes=4096)])
+    many = [bytes([65 + n]) * 1000 for n in range(20)]
+    fill(log, name, *many)
+    fill(log, topic_prefix + "in", b"a")
+    member = join()
+    member.commit(next_batch(member), records(name, *many))
+    assert all_values(log, name) == many * 2
+
+
+def test_a_limit_lowered_while_running_fails_the_transaction_and_is_learnt(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str, settings: KafkaSettings
+) -> None:
+    """The broker's refusal reaches us by a future alone; the second attempt refuses before sending."""
+    out = topic_prefix + "out"
+    fill(log, topic_prefix + "in", b"a")
+    member = join()
+    large = [NewRecord(topic=out, key=b"k", value=random_bytes(20_000))]
+    batch = next_batch(member)
+    member.commit(Batch(), records(out, b"known"))
+    lower_limit(settings, out, 10_000)
+    with pytest.raises(TransactionFailed):
+        member.commit(batch, large)
+    with pytest.raises(WrongSettings, match="10000"):
+        member.commit(next_batch(member), large)
+    assert all_values(log, out) == [b"known"]
+
+
+def test_a_missing_topic_is_told_at_once(log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str) -> None:
+    missing = topic_prefix + "missing"
+    with pytest.raises(WrongSettings, match="missing"):
+        log.appender().append(records(missing, b"x"))
+    with pytest.raises(WrongSettings, match="missing"):
+        log.member(group=topic_prefix + "g", identity=topic_prefix + "i", topics=[missing])
+    with pytest.raises(WrongSettings, match="missing"):
+        join().commit(Batch(), records(missing, b"x"))
+
+
+def test_what_an_older_holder_left_open_is_settled_by_the_next(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str, settings: KafkaSettings
+) -> None:
+    """A killed process leaves a transaction open; it would hold back all readers until its timeout."""
+    out = topic_prefix + "out"
+    left: Any = KafkaProducer(
+        bootstrap_servers=settings.bootstrap, transactional_id=topic_prefix + "one", metrics_enabled=False
+    )
+    left.init_transactions()
+    left.begin_transaction()
+    left.send(out, key=b"k", value=b"never committed", partition=0).get(10)
+    left._sender.force_close()
+    left._closed = True
+    member = join("one")
+    member.commit(Batch(), records(out, b"committed"))
+    assert all_values(log, out) == [b"committed"]
+
+
+def test_a_reader_reaches_the_end_behind_markers_and_aborted_records(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str, settings: KafkaSettings
+) -> None:
+    out = topic_prefix + "out"
+    join().commit(Batch(), records(out, b"committed"))
+    aborting: Any = KafkaProducer(
+        bootstrap_servers=settings.bootstrap, transactional_id=topic_prefix + "x", metrics_enabled=False
+    )
+    aborting.init_transactions()
+    aborting.begin_transaction()
+    aborting.send(out, key=b"k", value=b"aborted", partition=0).get(10)
+    aborting.abort_transaction()
+    aborting.close()
+    assert all_values(log, out) == [b"committed"]
+
+
+def test_a_second_log_never_alters_a_topic_that_is_there(log: KafkaLog, topic_prefix: str) -> None:
+    name = topic_prefix + "in"
+    told = log.create_topics([TopicSpec(name=name, partitions=5, retention_ms=1000, compacted=True)])
+    assert told[name].startswith("exists, but partitions=2 instead of 5")
+    assert "retention.ms=-1 instead of 1000" in told[name]
+    assert "cleanup.policy=delete instead of compact" in told[name]
+    assert log.topics()[name] == PARTITIONS
+
+
+def test_the_watchdogs_beat_is_called_around_every_step_that_may_block(
+    settings: KafkaSettings, log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    beats: list[int] = []
+    fill(log, topic_prefix + "in", b"a")
+    watched = KafkaLog.open(settings, beat=lambda: beats.append(1))
+    member = join(of=watched)
+    batch = next_batch(member)
+    before = len(beats)
+    member.commit(batch, records(topic_prefix + "out", b"x"))
+    assert len(beats) - before >= 3
+    before = len(beats)
+    member.poll(timeout_s=0.1)
+    assert len(beats) - before == 2
+    watched.close()
+
+
+def test_a_record_that_cannot_be_unpacked_stops_the_member_for_good(
+    join: Callable[..., KafkaMember], topic_prefix: str, settings: KafkaSettings
+) -> None:
+    """A header's name that is not UTF-8: the client raises once, and its next poll would spin for ever."""
+    foreign: Any = KafkaProducer(bootstrap_servers=settings.bootstrap, metrics_enabled=False)
+    foreign.send(topic_prefix + "in", key=b"k", value=b"v", headers=[(NotUtf8("name"), b"")], partition=0).get(10)
+    foreign.close()
+    member = join()
+    with pytest.raises(UnreadableInput):
+        next_batch(member)
+    with pytest.raises(UnreadableInput):
+        member.poll(timeout_s=0.2)
+
+
+def test_a_broker_that_falls_silent_in_a_transaction_costs_the_transaction_not_the_batch(
+    own_kafka: KafkaBroker, topic_prefix: str
+) -> None:
+    """Its records expire unsent, of which flush and commit may say nothing; all is done again when it answers."""
+    settings = impatient(own_kafka)
+    beats = Beats()
+    log = KafkaLog.open(settings, beat=beats)
+    source, out = topic_prefix + "in", topic_prefix + "out"
+    log.create_topics([TopicSpec(name=source, partitions=1), TopicSpec(name=out, partitions=1)])
+    fill(log, source, b"a")
+    member = log.member(group=topic_prefix + "group", identity=topic_prefix + "one", topics=[source])
+    batch = next_batch(member)
+    member.commit(Batch(), records(out, b"before"))
+    beats.next = own_kafka.freeze  # called when all is handed to the client and nothing is acknowledged
+    with pytest.raises(TransactionFailed):
+        member.commit(batch, records(out, b"lost"))
+    with pytest.raises(LogUnavailable):
+        member.poll(timeout_s=0.1)
+    own_kafka.thaw()
+    again = next_batch_once_available(member)
+    assert values(again) == [b"a"]
+    member.commit(again, records(out, b"after"))
+    assert all_values(log, out) == [b"before", b"after"]
+    member.close()
+    log.close()
+
+
+def test_a_broker_killed_between_two_batches_loses_nothing_committed(own_kafka: KafkaBroker, topic_prefix: str) -> None:
+    log = KafkaLog.open(impatient(own_kafka))
+    source, out = topic_prefix + "in", topic_prefix + "out"
+    log.create_topics([TopicSpec(name=source, partitions=1), TopicSpec(name=out, partitions=1)])
+    fill(log, source, b"a", b"b")
+    member = log.member(group=topic_prefix + "group", identity=topic_prefix + "one", topics=[source])
+    member.commit(next_batch(member, max_records=1), records(out, b"A"))
+    batch = next_batch(member)
+    own_kafka.kill()
+    with pytest.raises(TransactionFailed):
+        member.commit(batch, records(out, b"B"))
+    own_kafka.start()
+    again = next_batch_once_available(member)
+    assert values(again) == [b"b"]
+    member.commit(again, records(out, b"B"))
+    assert all_values(log, out) == [b"A", b"B"]
+    member.close()
+    log.close()
+
+
+def test_a_cluster_that_is_not_there_is_unavailable_not_wrong() -> None:
+    nowhere = KafkaSettings(bootstrap=f"127.0.0.1:{free_ports(1)[0]}", connect_timeout_ms=500)
+    with pytest.raises(LogUnavailable):
+        KafkaLog.open(nowhere)
+
+
+def test_settings_whose_timeouts_contradict_each_other_are_refused(settings: KafkaSettings) -> None:
+    with pytest.raises(WrongSettings, match="request < delivery"):
+        dataclasses.replace(settings, transaction_timeout_ms=1000)
+    with pytest.raises(WrongSettings, match="assignor"):
+        dataclasses.replace(settings, assignor="sticky")
+
+
+def impatient(broker: KafkaBroker) -> KafkaSettings:
+    return dataclasses.replace(
+        settings_for(broker), request_timeout_ms=1000, delivery_timeout_ms=1500, connect_timeout_ms=1000
+    )
+
+
+def next_batch_once_available(member: KafkaMember) -> Batch:
+    found = Batch()
+
+    def came() -> bool:
+        nonlocal found
+        try:
+            found = member.poll(timeout_s=0.2)
+        except LogUnavailable:
+            return False
+        return bool(found.records)
+
+    until(came, within_s=40, what="a batch")
+    return found
+
+
+class Beats:
+    """A watchdog's ear that does one thing at the next beat."""
+
+    next: Callable[[], None] | None = None
+
+    def __call__(self) -> None:
+        if self.next is not None:
+            then, self.next = self.next, None
+            then()
+
+
+class NotUtf8(str):
+    """Text that is written as bytes which are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object, **__: object) -> bytes:
+        return b"\xff\xfe"
+
+
+def random_bytes(count: int) -> bytes:
+    """Return bytes that no compression makes smaller."""
+    return random.Random(5).randbytes(count)
+
+
+def lower_limit(settings: KafkaSettings, topic: str, limit: int) -> None:
+    admin: Any = KafkaAdminClient(bootstrap_servers=settings.bootstrap)
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(limit)})])
+    admin.close()

@@ -1,0 +1,14 @@
+"""Wait in tests for what becomes true by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def until(true: Callable[[], object], *, within_s: float = 20.0, what: str = "") -> None:
+    """Return when *true* says so. Raises: AssertionError after *within_s*."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what or true}"
+        time.sleep(0.02)
