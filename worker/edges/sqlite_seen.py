@@ -1,0 +1,218 @@
+"""
+The embedded seen store: one SQLite file, for the processes of one machine.
+
+Every call is one transaction that holds the file's write lock from its first read, in WAL mode with full sync: what
+returned is on the disk. Nothing is opened before the first call.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from worker.edges.seen_values import (
+    DEFAULT_TTL_S,
+    VERDICT_GRACE_S,
+    Transaction,
+    judging,
+    knowing,
+    routing,
+    verdict_key,
+)
+from worker.ports import KnownStory, RoutedVersion, SeenStoreAway, TopicPartition, UnreadableInput
+from worker.records import Fingerprint, Verdict
+
+T = TypeVar("T")
+BUSY_S = 5.0
+"""How long a call waits for another process's transaction."""
+MARK_EVERY_S = 60
+"""Committed offsets are noted at most so often: a verdict may live this much longer than VERDICT_GRACE_S."""
+SWEEP = 64
+"""Rows looked at, beyond four for each row written, on each call in search of expired ones."""
+FORGET = 5_000
+"""Verdicts deleted at most at once."""
+_LAYOUT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS spaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch TEXT);
+CREATE TABLE IF NOT EXISTS seen (key BLOB PRIMARY KEY, value BLOB NOT NULL, touched INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marks (
+    space INTEGER NOT NULL, topic TEXT NOT NULL, part INTEGER NOT NULL, at INTEGER NOT NULL, upto INTEGER NOT NULL,
+    PRIMARY KEY (space, topic, part, at)
+) WITHOUT ROWID;
+"""
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+class SqliteSeen:
+    """A SeenStore in the file *path*, or in memory when that is `:memory:`."""
+
+    def __init__(
+        self, path: Path | str, *, namespace: str = "live", ttl_s: int = DEFAULT_TTL_S, busy_s: float = BUSY_S
+    ) -> None:
+        self._path = str(path)
+        self._namespace = namespace
+        self._ttl_s = ttl_s
+        self._busy_s = busy_s
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._space = 0
+        self._hand = b""
+
+    def judge(self, fingerprints: Sequence[Fingerprint], *, now: datetime) -> Sequence[Verdict]:
+        """As the port says. Raises also UnreadableInput when the file is damaged, as every method here."""
+        return self._run(judging(fingerprints, now), now=int(now.timestamp())) if fingerprints else []
+
+    def record_routes(self, versions: Sequence[RoutedVersion]) -> Sequence[tuple[str, ...]]:
+        return self._run(routing(versions)) if versions else []
+
+    def known(self, story: str) -> KnownStory | None:
+        return self._run(knowing(story))
+
+    def committed(self, offsets: Mapping[TopicPartition, int], *, now: datetime) -> None:
+        """Note *offsets*; verdicts below the marks that are old enough are deleted, a bounded number at once."""
+        at = int(now.timestamp())
+        with self._transaction() as connection:
+            for (topic, partition), offset in offsets.items():
+                here = (self._space, topic, partition)
+                (newest,) = connection.execute(
+                    "SELECT max(at) FROM marks WHERE space = ? AND topic = ? AND part = ?", here
+                ).fetchone()
+                if newest is None or newest + MARK_EVERY_S <= at:
+                    connection.execute("INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)", (*here, at, offset))
+                self._forget(connection, here, at - VERDICT_GRACE_S)
+
+    def _forget(self, connection: sqlite3.Connection, here: tuple[int, str, int], before: int) -> None:
+        """Delete the verdicts that a mark made until *before* has passed, and that mark when none is left below it."""
+        mark = connection.execute(
+            "SELECT at, upto FROM marks WHERE space = ? AND topic = ? AND part = ? AND at <= ?"
+            " ORDER BY at DESC LIMIT 1",
+            (*here, before),
+        ).fetchone()
+        if mark is None:
+            return
+        at, upto = mark
+        # `touched <= at`: a verdict given after the mark, because the group was set back, is not passed by it.
+        low, high = self._name(verdict_key(*here[1:], 0)), self._name(verdict_key(*here[1:], upto))
+        gone = connection.execute(
+            "DELETE FROM seen WHERE key IN"
+            " (SELECT key FROM seen WHERE key >= ? AND key < ? AND touched <= ? ORDER BY key LIMIT ?)",
+            (low, high, at, FORGET),
+        ).rowcount
+        if gone < FORGET:
+            connection.execute("DELETE FROM marks WHERE space = ? AND topic = ? AND part = ? AND at <= ?", (*here, at))
+
+    def epoch(self) -> str | None:
+        with self._transaction() as connection:
+            row = connection.execute("SELECT epoch FROM spaces WHERE id = ?", (self._space,)).fetchone()
+            return None if row is None else row[0]
+
+    def start_epoch(self, epoch: str) -> None:
+        with self._transaction() as connection:
+            connection.execute("UPDATE spaces SET epoch = ? WHERE id = ?", (epoch, self._space))
+
+    def warnings(self) -> Sequence[str]:
+        return ["the seen store is in memory: it is gone when the process ends"] if self._path == ":memory:" else []
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _name(self, key: bytes) -> bytes:
+        return self._space.to_bytes(2, "big") + key
+
+    def _run(self, transaction: Transaction[T], *, now: int | None = None) -> T:
+        """Run *transaction* under the write lock; what it writes is touched *now* (seconds since 1970)."""
+        touched = int(time.time()) if now is None else now
+        with self._transaction() as connection, closing(connection.cursor()) as cursor:
+
+            def fetch(keys: Sequence[bytes]) -> list[bytes | None]:
+                values: list[bytes | None] = []
+                for key in keys:
+                    row = cursor.execute("SELECT value, touched FROM seen WHERE key = ?", (self._name(key),)).fetchone()
+                    alive = row is not None and (key[:1] == b"r" or row[1] > touched - self._ttl_s)
+                    values.append(row[0] if alive else None)
+                return values
+
+            result, writes = transaction(fetch)
+            rows = [
+                (self._name(key), value, touched)
+                for part in (writes.lasting, writes.expiring)
+                for key, value in sorted(part.items())
+            ]
+            if rows:
+                cursor.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", rows)
+                self._sweep(cursor, touched - self._ttl_s, SWEEP + 4 * len(rows))
+        return result
+
+    def _sweep(self, cursor: sqlite3.Cursor, before: int, rows: int) -> None:
+        """
+        Look at the next *rows* rows in key order, round and round, and delete what was last touched *before*.
+
+        An index on the time would cost every write more than this.
+        """
+        seen = cursor.execute(
+            "SELECT key, touched FROM seen WHERE key > ? AND key < ? ORDER BY key LIMIT ?",
+            (self._hand, (self._space + 1).to_bytes(2, "big"), rows),
+        ).fetchall()
+        self._hand = seen[-1][0] if len(seen) == rows else self._name(b"")
+        if self._hand[2:3] == b"r":  # verdicts have their own way to be forgotten
+            self._hand = self._name(b"s")
+        expired = [(key,) for key, touched in seen if touched <= before and key[2:3] != b"r"]
+        if expired:
+            cursor.executemany("DELETE FROM seen WHERE key = ?", expired)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock; commit at the end, roll back when anything is raised."""
+        with self._lock:
+            try:
+                connection = self._connection or self._open()
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.rollback()
+                    raise
+                connection.commit()
+            except sqlite3.DatabaseError as error:
+                self._drop()
+                # The lowest byte is the primary code; without a code it is our own mistake and must be loud.
+                code = getattr(error, "sqlite_errorcode", None)
+                if code is None:
+                    raise
+                if code & 0xFF in _DAMAGED:
+                    raise UnreadableInput(f"seen store {self._path} is damaged: {error}") from error
+                raise SeenStoreAway(f"seen store {self._path}: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False)
+        self._connection = connection
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        (layout,) = connection.execute("PRAGMA user_version").fetchone()
+        if layout > _LAYOUT:
+            self._drop()
+            raise SeenStoreAway(f"seen store {self._path} was laid out by a newer release")
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_LAYOUT}")
+        connection.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (self._namespace,))
+        (self._space,) = connection.execute("SELECT id FROM spaces WHERE name = ?", (self._namespace,)).fetchone()
+        self._hand = self._name(b"")
+        connection.commit()
+        return connection
+
+    def _drop(self) -> None:
+        """Close a connection of unknown state; a store in memory lives in its connection and keeps it."""
+        if self._connection is not None and self._path != ":memory:":
+            self._connection.close()
+            self._connection = None
