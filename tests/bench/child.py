@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
 
@@ -66,16 +67,21 @@ def pace(stand: Stand, count: int) -> dict[str, object]:
     return {"records": sent, "late_s": late}
 
 
+def work(role: str) -> Callable[[Stand, int], dict[str, object]]:
+    """Return what *role* does."""
+    if role == "enrich":
+        from tests.bench.enrich import enrich  # its rules take seconds to load: the others need none
+
+        return enrich
+    return {"copy": copy, "pace": pace}[role]
+
+
 def main(role: str, stand: str, count: str) -> None:
     """Do the role and print its figures."""
     place = Stand(**json.loads(stand))
     if role != "pace":
         pin({place.core})
-    work = {"copy": copy, "pace": pace}.get(role)
-    if work is None:
-        from tests.bench.enrich import enrich as work  # its rules take seconds to load: the others need none
-
-    print(json.dumps(work(place, int(count))), flush=True)
+    print(json.dumps(work(role)(place, int(count))), flush=True)
 
 
 if __name__ == "__main__":
