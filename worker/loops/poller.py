@@ -1,0 +1,222 @@
+"""
+The poller: each feed when it is due, its new entries to `news.raw`, then, once they are safe, its state to the log.
+
+In this order a crash at any moment repeats entries and never loses one. Several pollers on the same feeds cost repeats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from worker import wire
+from worker.feed_config import FeedConfig
+from worker.loops.feed_poll import FeedPoll, Outcome
+from worker.loops.outbox import Outbox
+from worker.polling import Clock, Fetcher, Parse, PollerEvents, Summary
+from worker.ports import Log, LogUnavailable
+from worker.records import FeedState, Rejected
+from worker.stages.schedule import wait_s
+
+_STATE_EVERY_S = 3600.0
+"""A state in which only times changed is stored this often: an idle poll writes nothing."""
+_CLOSE_S = 2.0
+_RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollerSettings:
+    """What the poller needs to know beside its feeds."""
+
+    raw_topic: str = "news.raw"
+    state_topic: str = "news.feed-state"
+    concurrency: int = 100
+    """Feeds fetched at once."""
+    parse_threads: int = 2
+
+
+class Poller:
+    """Polls many feeds in one process; `run` for ever, or `once`."""
+
+    def __init__(
+        self,
+        feeds: Sequence[FeedConfig],
+        *,
+        log: Log,
+        fetcher: Fetcher,
+        parse: Parse,
+        clock: Clock,
+        events: PollerEvents,
+        settings: PollerSettings | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """The *log*'s clients are opened, used and closed in one thread of the poller's own."""
+        self._settings = settings or PollerSettings()
+        self._feeds = [feed for feed in feeds if feed.enabled]
+        self._log = log
+        self._clock = clock
+        self._events = events
+        self._states: dict[str, FeedState] = {}
+        self._stored_at: dict[str, float] = {}
+        self._closing = False
+        self._slots = asyncio.Semaphore(self._settings.concurrency)
+        self._log_thread = ThreadPoolExecutor(1, thread_name_prefix="log")
+        self._parse_threads = ThreadPoolExecutor(self._settings.parse_threads, thread_name_prefix="parse")
+        self._outbox = Outbox(log.appender, self._log_thread, events)
+        self._poll = FeedPoll(
+            fetcher=fetcher,
+            parse=parse,
+            clock=clock,
+            events=events,
+            outbox=self._outbox,
+            parse_threads=self._parse_threads,
+            raw_topic=self._settings.raw_topic,
+            chance=chance,
+        )
+
+    @property
+    def states(self) -> Mapping[str, FeedState]:
+        """Return what is known of each feed now, by its id."""
+        return self._states
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """
+        Poll until *stop* is set; return within five seconds of it.
+
+        Raises: LogError other than LogUnavailable: the log refuses for good.
+        """
+        try:
+            await self._load_states(stop)
+            if not stop.is_set():
+                await self._until(stop, [self._follow(feed) for feed in self._feeds])
+        finally:
+            await self._close()
+
+    async def once(self, stop: asyncio.Event | None = None) -> Summary:
+        """Poll each feed once, whether it is due or not, and say what came of it. Raises: as `run`."""
+        started = time.perf_counter()
+        stop = stop or asyncio.Event()
+        outcomes: list[Outcome] = []
+
+        async def one(feed: FeedConfig) -> None:
+            outcomes.append(await self._poll_feed(feed))
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(one(feed) for feed in self._feeds))
+            stop.set()
+
+        try:
+            await self._load_states(stop)
+            await self._until(stop, [all_of_them()])
+        finally:
+            await self._close()
+        return _summary(outcomes, feeds=len(self._feeds), seconds=time.perf_counter() - started)
+
+    async def _follow(self, feed: FeedConfig) -> None:
+        while True:
+            state = self._states.get(feed.id)
+            await asyncio.sleep(wait_s(state.next_poll_at if state else None, self._clock.now()))
+            await self._poll_feed(feed)
+
+    async def _poll_feed(self, feed: FeedConfig) -> Outcome:
+        async with self._slots:
+            await self._outbox.available.wait()
+            before = self._state(feed)
+            outcome = await self._poll(feed, before)
+            self._states[feed.id] = outcome.state
+            if self._worth_storing(before, outcome.state):
+                now = self._clock.now()
+                record = wire.feed_state_record(outcome.state, topic=self._settings.state_topic, now=now)
+                await self._outbox.put([record])
+                self._stored_at[feed.id] = time.monotonic()
+        return outcome
+
+    def _state(self, feed: FeedConfig) -> FeedState:
+        """Return the feed's state; under another address the validators mean nothing, the known entries still do."""
+        state = self._states.get(feed.id)
+        if state is None:
+            return FeedState(feed=feed.id, url=feed.source)
+        if state.url != feed.source:
+            return FeedState(feed=feed.id, url=feed.source, known=state.known, last_success_at=state.last_success_at)
+        return state
+
+    def _worth_storing(self, before: FeedState, after: FeedState) -> bool:
+        stored = self._stored_at.get(after.feed)
+        if stored is None or time.monotonic() - stored > _STATE_EVERY_S:
+            return True
+        return replace(after, next_poll_at=before.next_poll_at, last_success_at=before.last_success_at) != before
+
+    async def _load_states(self, stop: asyncio.Event) -> None:
+        """Read the topic of feed states to its end: the last record of each feed counts."""
+        while not stop.is_set():
+            try:
+                await self._in_log_thread(self._read_states)
+            except LogUnavailable as error:
+                self._events.log_away(str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _RETRY_S)
+            else:
+                return
+
+    def _read_states(self) -> None:
+        wanted = {feed.id for feed in self._feeds}
+        reader = self._log.reader([self._settings.state_topic])
+        try:
+            while not self._closing:
+                records = reader.read(timeout_s=0.2, max_records=5000)
+                for record in records:
+                    state = wire.decode_feed_state(record.value)
+                    if not isinstance(state, Rejected) and state.feed in wanted:
+                        self._states[state.feed] = state
+                        self._stored_at[state.feed] = time.monotonic()
+                if not records and reader.at_end():
+                    return
+        finally:
+            reader.close()
+
+    async def _in_log_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._log_thread, work)
+
+    async def _until(self, stop: asyncio.Event, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Run *work* and the outbox until *stop*, or until one of them fails; raise what it raised."""
+        tasks = [asyncio.ensure_future(one) for one in (stop.wait(), self._outbox.run(), *work)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failed = [task.exception() for task in tasks if task.done() and not task.cancelled()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_CLOSE_S)
+        for error in failed:
+            if error is not None:
+                raise error
+
+    async def _close(self) -> None:
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._outbox.close(), _CLOSE_S)
+        self._log_thread.shutdown(wait=False, cancel_futures=True)
+        self._parse_threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _summary(outcomes: Sequence[Outcome], *, feeds: int, seconds: float) -> Summary:
+    results = Counter(outcome.result for outcome in outcomes)
+    ok, unchanged = results.pop("ok", 0), results.pop("not-modified", 0) + results.pop("unchanged", 0)
+    return Summary(
+        feeds=feeds,
+        ok=ok,
+        unchanged=unchanged,
+        failed=dict(sorted(results.items())),
+        entries=sum(outcome.entries for outcome in outcomes),
+        new=sum(outcome.new for outcome in outcomes),
+        changed=sum(outcome.changed for outcome in outcomes),
+        pages=sum(outcome.pages for outcome in outcomes),
+        seconds=seconds,
+    )
