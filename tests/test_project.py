@@ -11,18 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from xml.etree import ElementTree as ET
 
 import feedparser
 import jsonschema
 import pytest
 
 import worker
-from worker.edges import settings_file
+from worker.edges import feed_list, settings_file
+from worker.edges.feed_settings import NAMES
+from worker.edges.process import ExitCode
 from worker.schema import schemas
 from worker.settings import Settings
 
 ROOT = Path(__file__).parent.parent
+TEN_YEARS_S = 10 * 365 * 86_400
 LANGUAGES = {"en", "zh", "ko", "ja", "ru"}
 
 
@@ -39,12 +41,6 @@ def make_targets() -> dict[str, str]:
     names = " ".join(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)).split()
     helps = dict(re.findall(r"^([a-z-]+):[^#\n]*## (.+)$", text, re.MULTILINE))
     return {name: helps.get(name, "") for name in names}
-
-
-def outlines() -> list[dict[str, str]]:
-    """Return the attributes of each feed in the example list."""
-    tree = ET.parse(ROOT / "examples/feeds.opml")  # noqa: S314 - our own file
-    return [dict(node.attrib) for node in tree.iter("outline") if "xmlUrl" in node.attrib]
 
 
 def example_stories() -> Iterator[tuple[str, str, str]]:
@@ -122,14 +118,22 @@ def test_the_runtime_lock_is_a_part_of_the_development_lock() -> None:
 
 
 def test_the_feed_list_has_forty_feeds_in_the_five_languages() -> None:
-    remote = [feed for feed in outlines() if feed["xmlUrl"].startswith("https://")]
-    assert len({feed["xmlUrl"] for feed in remote}) >= 40
-    assert {feed["language"].partition("-")[0] for feed in remote} == LANGUAGES
+    remote = [feed for feed in feed_list.read(ROOT / "examples/feeds.opml") if feed.url]
+    assert len(remote) >= 40
+    assert {(feed.language or "").partition("-")[0] for feed in remote} == LANGUAGES
+    assert all(feed.title for feed in remote)
 
 
-def test_the_feed_list_names_each_local_feed_document() -> None:
-    listed = {feed["xmlUrl"] for feed in outlines() if not urlsplit(feed["xmlUrl"]).scheme}
-    assert listed == {f"feeds/{path.name}" for path in (ROOT / "examples/feeds").iterdir()}
+def test_the_feed_list_names_each_local_feed_document_and_takes_its_old_entries() -> None:
+    local = [feed for feed in feed_list.read(ROOT / "examples/feeds.opml") if feed.path]
+    assert {feed.path for feed in local} == set((ROOT / "examples/feeds").resolve().iterdir())
+    assert all(feed.limits.first_age_s > TEN_YEARS_S for feed in local)
+
+
+def test_the_page_on_operations_names_every_setting_of_a_feed_and_every_exit_code() -> None:
+    page = (ROOT / "docs/operations.md").read_text("utf-8")
+    assert [name for name in NAMES if f"`{name}`" not in page] == []
+    assert [code for code in ExitCode if f"\n| {code.value} | " not in page] == []
 
 
 def test_the_example_feeds_hold_thirty_stories_in_rss_atom_rdf_and_json() -> None:
