@@ -53,13 +53,13 @@ _BESIDE = {
 }
 _FURNITURE = frozenset(
     "advertisement|advertisements|advertising|ad|sponsored|sponsored content|promoted|read more"
-    "|continue reading|show more|load more|share|share this|share this article|share this story|print"
-    "|related|related articles|leave a comment|related stories|recommended|recommended for you"
-    "|most read|more on this story|listen to this article|comments|anzeige|werbung|weiterlesen"
-    "|mehr zum thema|publicidad|leer más|lea también|publicité|lire la suite|lire aussi|реклама"
-    "|читать далее|читайте также|подробнее|на правах рекламы|поделиться|广告|廣告|阅读更多|閱讀更多|阅读全文|閱讀全文"
-    "|查看更多|相关阅读|相关新闻|相關新聞|延伸阅读|延伸閱讀|分享|広告|続きを読む|もっと見る|関連記事|関連ニュース|あわせて読みたい|광고|더보기|더 보기|관련기사|관련 기사"
-    "|기사 더보기|공유하기".split("|")
+    "|continue reading|show more|load more|share|share this|share this article|share this story|print|related"
+    "|related articles|leave a comment|related stories|recommended|recommended for you|most read"
+    "|more on this story|listen to this article|comments|anzeige|werbung|weiterlesen|mehr zum thema|publicidad"
+    "|leer más|lea también|publicité|lire la suite|lire aussi|реклама|читать далее|читайте также|подробнее"
+    "|на правах рекламы|поделиться|广告|廣告|阅读更多|閱讀更多|阅读全文|閱讀全文|查看更多|相关阅读|相关新闻"
+    "|相關新聞|延伸阅读|延伸閱讀|分享|広告|続きを読む|もっと見る|関連記事|関連ニュース|あわせて読みたい|광고"
+    "|더보기|더 보기|관련기사|관련 기사|기사 더보기|공유하기".split("|")
 )
 _FURNITURE_STARTS = (
     "sign up for our",
