@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,11 +18,13 @@ import jsonschema
 import pytest
 
 import worker
-from worker.edges import feed_list, settings_file
+from worker.edges import feed_list, feeds, settings_file
 from worker.edges.feed_settings import NAMES
 from worker.edges.process import ExitCode
+from worker.polling import ParsedFeed
 from worker.schema import schemas
 from worker.settings import Settings
+from worker.stages.schedule import new_and_changed
 
 ROOT = Path(__file__).parent.parent
 TEN_YEARS_S = 10 * 365 * 86_400
@@ -155,9 +158,14 @@ def test_example_feeds_in_other_charsets_read_well(name: str, words: str) -> Non
     assert any(words in title for file, _, title in example_stories() if file == name)
 
 
-def test_an_atom_example_lists_one_entry_in_two_revisions() -> None:
-    links = [link for name, link, _ in example_stories() if name == "harbour-post.atom"]
-    assert len(links) == len(set(links)) + 1
+def test_one_example_feed_lists_a_story_in_two_revisions_which_the_poller_both_takes() -> None:
+    """The paper gives each revision an id of its own under one link, so the judge sees an update."""
+    body = (ROOT / "examples/feeds/harbour-post.atom").read_bytes()
+    now = datetime.now(UTC)
+    parsed = feeds.parse(body, content_type="", base_url=None, now=now)
+    assert isinstance(parsed, ParsedFeed)
+    taken = [entry.link for entry in new_and_changed("", parsed.entries, now=now).entries]
+    assert len(taken) == len(set(taken)) + 1
 
 
 def test_pipe_examples_hold_copies_and_updates_in_the_short_form() -> None:
