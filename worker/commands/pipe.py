@@ -1,0 +1,71 @@
+"""`dateline pipe`: the stages as a Unix filter, JSON lines in and out, without any log."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from worker.commands.common import new_parser, settings_of
+from worker.edges.clock import SystemClock
+from worker.edges.language_model import classify
+from worker.edges.pipe_log import PipeMember
+from worker.edges.process import ExitCode
+from worker.edges.sqlite_seen import SqliteSeen
+from worker.edges.taxonomy import load_taxonomy
+from worker.enriching import SilentEvents, TopicNames
+from worker.loops.enricher import Enricher, EnricherSettings
+from worker.stages.language import detect
+
+if TYPE_CHECKING:
+    from worker.commands.common import Commands
+
+EXAMPLES = """\
+  dateline pipe < stories.jsonl > enriched.jsonl
+  dateline pipe --seen seen.db < today.jsonl | jq -c 'select(.outcome == "enriched") | .record.dateline.pairs'
+
+Input, one JSON object a line: a raw record (`dateline schema raw`) or the short form
+  {"id", "title", "text" or "html", "url", "published", "language", "feed"}   all but the title optional.
+Output, one line each in the same order:
+  {"id", "outcome": "enriched" | "duplicate" | "dead-letter", "reason", "routes", "record"}
+  reason: new or update; repeat or copy; or why the line was refused (then "detail" says more, and there is no record).
+"""
+_NO_LIMIT = sys.maxsize
+
+
+def add_parser(commands: Commands) -> None:
+    """Add `pipe`."""
+    parser = new_parser(
+        commands, "pipe", summary="run the stages as a filter: JSON lines in, JSON lines out", examples=EXAMPLES
+    )
+    parser.add_argument(
+        "--seen", type=Path, metavar="FILE", help="remember what was seen in FILE; without it each run starts afresh"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    topics = TopicNames()
+    member = PipeMember(sys.stdin.fileno(), _write, topics)
+    seen = SqliteSeen(args.seen or ":memory:", namespace="pipe", ttl_s=int(settings.seen.ttl))
+    enricher = Enricher(
+        member=member,
+        seen=seen,
+        taxonomy=load_taxonomy(settings.taxonomy.dir),
+        detect=lambda text, hint: detect(text, hint, classify),
+        clock=SystemClock(),
+        events=SilentEvents(),
+        settings=EnricherSettings(topics=topics, dead_letter_run=_NO_LIMIT),
+    )
+    try:
+        enricher.run(lambda: member.finished)
+    finally:
+        seen.close()
+    return ExitCode.OK
+
+
+def _write(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
