@@ -17,6 +17,7 @@ help: ## list the commands
 	@echo "  ARGS=… passes flags on, for example: make run ARGS=--once"
 
 setup: $(RUNTIME) ## make .venv with all that running needs (any Python from 3.11 on)
+	@echo "$(VENV) is ready: make run, make test"
 
 run: $(RUNTIME) ## poll the example feeds and show each story as it comes (Ctrl-C stops)
 	@mkdir -p .run
