@@ -2,8 +2,8 @@
 What both seen stores share: how keys and values look as bytes, and the transactions over them.
 
 A transaction is a function that reads through `Fetch` and returns what is to be written; the store runs it so that
-nothing that it read has changed when its writes land. Values begin with a format byte; a format of a newer release
-makes a worker wait.
+nothing that it read has changed when its writes land. Values begin with a format byte (the owner of a key
+is bare: the 32 bytes of its story id); a format of a newer release makes a worker wait.
 """
 
 from __future__ import annotations
