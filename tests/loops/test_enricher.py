@@ -1,0 +1,287 @@
+"""The worker's loop on the embedded log: each raw record ends once, in the right place, whatever happens between."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from worker.edges.taxonomy import load_taxonomy
+
+from tests.make import raw_article, raw_record
+from tests.support.services import RedisServer
+from worker import wire
+from worker.edges.clock import SystemClock
+from worker.edges.sqlite_log import SqliteLog
+from worker.edges.sqlite_seen import SqliteSeen
+from worker.edges.valkey_seen import ValkeySeen
+from worker.enriching import Judged, SilentEvents, TopicNames
+from worker.loops.enricher import DeadLetterLimit, Enricher, EnricherSettings
+from worker.ports import Fenced, LogRecord, Member, NewRecord, SeenStore, TopicPartition, TopicSpec
+from worker.records import Enriched, RawArticle
+from worker.ruleset import Taxonomy
+
+NAMES = TopicNames()
+SANCTIONS = "<p>The Security Council imposed new sanctions on North Korea and froze the assets of three banks.</p>"
+HARVEST = "<p>The harvest festival opened with a parade of lanterns through the old town on Sunday evening.</p>"
+
+
+@pytest.fixture(scope="module")
+def taxonomy() -> Taxonomy:
+    return load_taxonomy()
+
+
+@dataclass
+class Heard(SilentEvents):
+    """Remembers what the loop told."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    reasons: list[str | None] = field(default_factory=list)
+    lag: dict[TopicPartition, int] = field(default_factory=dict)
+
+    def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
+        self.outcomes[story.verdict.kind] += 1
+        self.outcomes["routed"] += len(routes)
+        self.outcomes["unrouted"] += len(left)
+
+    def duplicate(self, judged: Judged) -> None:
+        self.outcomes[judged.verdict.kind] += 1
+
+    def rejected(self, reason: str) -> None:
+        self.outcomes[reason] += 1
+
+    def waiting(self, reason: str | None) -> None:
+        self.reasons.append(reason)
+
+    def committed(self, records: int, lag: Mapping[TopicPartition, int]) -> None:
+        assert records
+        self.lag.update(lag)
+
+
+class Bench:
+    """A log with the topics, a seen store and a worker that is stepped by hand."""
+
+    def __init__(self, folder: Path, taxonomy: Taxonomy) -> None:
+        self.taxonomy = taxonomy
+        self.log = SqliteLog.open(folder / "log.sqlite")
+        topics = [NAMES.raw, NAMES.enriched, NAMES.duplicates, NAMES.dead_letter]
+        topics += [NAMES.route(route.topic) for route in taxonomy.routes]
+        self.log.create_topics([TopicSpec(name=name, partitions=2) for name in topics])
+        self.seen: SeenStore = SqliteSeen(folder / "seen.sqlite")
+        self.heard = Heard()
+        self._appender = self.log.appender()
+        self._members: list[Member] = []
+
+    def give(self, *items: RawArticle | NewRecord) -> None:
+        self._appender.append(
+            [item if isinstance(item, NewRecord) else raw_record(item, topic=NAMES.raw) for item in items]
+        )
+
+    def worker(self, identity: str = "w0", **settings: int) -> Enricher:
+        member = self.log.member(group="enrich", identity=identity, topics=[NAMES.raw])
+        self._members.append(member)
+        return Enricher(
+            member=member,
+            seen=self.seen,
+            taxonomy=self.taxonomy,
+            detect=lambda _text, hint: hint or "en",
+            clock=SystemClock(),
+            events=self.heard,
+            settings=EnricherSettings(topics=NAMES, **settings),
+        )
+
+    def drain(self, worker: Enricher | None = None) -> None:
+        worker = worker or self.worker()
+        while worker.step(timeout_s=0.3):
+            pass
+
+    def there(self, *topics: str) -> list[LogRecord]:
+        reader = self.log.reader(list(topics))
+        records: list[LogRecord] = []
+        while not reader.at_end():
+            records += reader.read(timeout_s=0.2)
+        reader.close()
+        return records
+
+    def ends(self) -> Counter[str]:
+        """Return how often each raw record is named by an output."""
+        records = self.there(NAMES.enriched, NAMES.duplicates, NAMES.dead_letter)
+        return Counter(str(wire.raw_coordinates(record.headers)) for record in records)
+
+    def close(self) -> None:
+        for member in self._members:
+            member.close()
+        self._appender.close()
+        self.seen.close()
+        self.log.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, taxonomy: Taxonomy) -> Iterator[Bench]:
+    bench = Bench(tmp_path, taxonomy)
+    yield bench
+    bench.close()
+
+
+def test_a_new_story_is_enriched_and_names_the_raw_record_it_was_made_from(bench: Bench) -> None:
+    bench.give(raw_article("a", summary=SANCTIONS))
+
+    bench.drain()
+
+    (record,) = bench.there(NAMES.enriched)
+    document = wire.decode_enriched(record.value)
+    assert not isinstance(document, wire.Rejected)
+    assert document.dateline.verdict.kind == "new"
+    assert wire.raw_coordinates(record.headers) == bench.there(NAMES.raw)[0].coordinates
+    assert [item.topic for item in bench.there(NAMES.route("sanctions"))] == [NAMES.route("sanctions")]
+
+
+def test_each_kind_of_record_ends_once_and_in_its_place(bench: Bench) -> None:
+    """New, update, repeat, copy, dead letter: five records in, five ends out."""
+    first = raw_article("a", summary=SANCTIONS)
+    bench.give(
+        first,
+        replace(first, summary=SANCTIONS.replace("three", "four")),
+        replace(first, summary=SANCTIONS.replace("three", "four")),
+        raw_article("b", title=first.title, summary=SANCTIONS),
+        NewRecord(topic=NAMES.raw, key=b"x", value=b"\xff"),
+    )
+
+    bench.drain()
+
+    assert bench.heard.outcomes["new"] == 1
+    assert bench.heard.outcomes["update"] == 1
+    assert bench.heard.outcomes["repeat"] == 1
+    assert bench.heard.outcomes["copy"] == 1
+    assert bench.heard.outcomes["not-json"] == 1
+    assert set(bench.ends().values()) == {1}
+    assert len(bench.ends()) == 5
+    assert set(bench.heard.lag.values()) == {0}
+
+
+def test_a_duplicate_names_its_original(bench: Bench) -> None:
+    first = raw_article("a", summary=SANCTIONS)
+    bench.give(first)
+    bench.drain()
+    bench.give(raw_article("b", title=first.title, summary=SANCTIONS))
+
+    bench.drain()
+
+    (record,) = bench.there(NAMES.duplicates)
+    duplicate = wire.decode_duplicate(record.value)
+    assert not isinstance(duplicate, wire.Rejected)
+    assert (duplicate.kind, duplicate.original, duplicate.matched_by) == ("copy", first.story, "text")
+
+
+def test_a_dead_letter_keeps_its_bytes(bench: Bench) -> None:
+    bench.give(NewRecord(topic=NAMES.raw, key=b"k", value=b'{"story": 1}', headers=(("h", b"1"),)))
+
+    bench.drain()
+
+    (record,) = bench.there(NAMES.dead_letter)
+    assert (record.key, record.value, wire.header(record.headers, "h")) == (b"k", b'{"story": 1}', "1")
+    assert wire.header(record.headers, "dateline-reason") == "wrong-type"
+
+
+def test_a_version_that_no_longer_matches_tells_the_route(bench: Bench) -> None:
+    first = raw_article("a", title="Council acts", summary=SANCTIONS)
+    bench.give(first)
+    bench.drain()
+    bench.give(replace(first, title="Lanterns", summary=HARVEST))
+    bench.give(replace(first, title="Lanterns glow", summary=HARVEST.replace("Sunday", "Monday")))
+
+    bench.drain()
+
+    told = [wire.header(record.headers, "kind") for record in bench.there(NAMES.route("sanctions"))]
+    assert told == ["new", "unrouted"]
+
+
+def test_a_story_that_was_judged_and_not_committed_keeps_its_verdict(bench: Bench) -> None:
+    """The worker is fenced between verdict and commit; its successor finds the same stories new."""
+    bench.give(
+        *(
+            raw_article(f"n{number}", summary=f"<p>Report {number} of the commission on wells.</p>")
+            for number in range(5)
+        )
+    )
+    older = bench.worker("w0")
+    real, successor = bench.seen, []
+
+    class Overtaken:
+        """The store, and in the moment after its answer a successor with the same identity."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        def judge(self, *args: object, **kwargs: object) -> object:
+            verdicts = real.judge(*args, **kwargs)  # type: ignore[arg-type]
+            successor.append(bench.worker("w0"))
+            return verdicts
+
+    older._seen = Overtaken()  # type: ignore[assignment]
+
+    with pytest.raises(Fenced):
+        bench.drain(older)
+    assert bench.ends() == Counter()
+    bench.drain(successor[0])
+
+    assert bench.heard.outcomes["new"] == 5
+    assert list(bench.ends().values()) == [1] * 5
+
+
+@pytest.mark.redis
+def test_while_the_seen_store_is_away_nothing_is_guessed_and_nothing_dropped(
+    bench: Bench, own_redis: RedisServer
+) -> None:
+    bench.seen = ValkeySeen(own_redis.url, namespace="t")
+    bench.give(raw_article("a"), raw_article("b"))
+    worker = bench.worker()
+    own_redis.stop()
+
+    assert worker.step(timeout_s=1.0) == 0
+    assert bench.ends() == Counter()
+    assert any(reason and reason.startswith("seen store") for reason in bench.heard.reasons)
+    own_redis.start()
+    bench.drain(worker)
+
+    assert list(bench.ends().values()) == [1, 1]
+
+
+def test_a_record_of_a_newer_release_waits_and_those_before_it_do_not(bench: Bench) -> None:
+    newer = NewRecord(
+        topic=NAMES.raw,
+        key=raw_article("a").story.encode(),
+        value=b"?",
+        headers=(("ce_type", b"dateline.news.item.discovered.v2"),),
+    )
+    bench.give(raw_article("a"), newer, raw_article("a", summary=HARVEST))
+
+    worker = bench.worker()
+    assert [worker.step(timeout_s=0.3) for _ in range(3)] == [1, 0, 0]
+
+    assert bench.heard.outcomes == Counter(new=1, routed=0, unrouted=0)
+    assert "newer release" in (bench.heard.reasons[-1] or "")
+
+
+def test_when_nothing_but_refusals_comes_the_worker_stops_before_the_topic_drains(bench: Bench) -> None:
+    bench.give(*(NewRecord(topic=NAMES.raw, key=b"k", value=b"%d" % number) for number in range(50)))
+    worker = bench.worker(max_records=10, dead_letter_run=25)
+
+    with pytest.raises(DeadLetterLimit):
+        bench.drain(worker)
+
+    assert len(bench.there(NAMES.dead_letter)) == 20
+
+
+def test_some_bad_records_among_good_ones_stop_nothing(bench: Bench) -> None:
+    for number in range(30):
+        bench.give(
+            NewRecord(topic=NAMES.raw, key=b"k", value=b"%d" % number),
+            raw_article(f"n{number}", summary=f"<p>Text {number}</p>"),
+        )
+
+    bench.drain(bench.worker(max_records=10, dead_letter_run=10))
+
+    assert len(bench.ends()) == 60
