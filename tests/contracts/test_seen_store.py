@@ -455,7 +455,7 @@ def test_valkey_keeps_the_whole_store_in_one_slot(own_redis: RedisServer, wire: 
     store.judge([seen(0, "a", "one")], now=NOW)
     store.record_routes([RoutedVersion(story=key("a", 64), version=1, routes=("r",))])
     store.start_epoch("e")
-    names = [bytes(name) for name in wire.client.execute_command("KEYS", "*")]
+    names = [bytes(name) for name in wire.client.execute_command("KEYS", "*")]  # type: ignore[no-untyped-call]
     assert len(names) == 7  # verdict, story, link, text, routes, position, epoch
     assert {name[: name.index(b"}") + 1] for name in names} == {b"{dateline:n}"}
     store.close()

@@ -103,6 +103,8 @@ class ValkeySeen:
             except _Refused:
                 conflicts = self._wait_after(conflicts)
                 size = max(1, len(part) // 2) if conflicts > 2 else len(part)
+            else:
+                conflicts = 0
         return verdicts
 
     def record_routes(self, versions: Sequence[RoutedVersion]) -> Sequence[tuple[str, ...]]:
