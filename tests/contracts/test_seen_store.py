@@ -262,6 +262,7 @@ def test_what_is_known_of_a_story_can_be_asked(store: SeenStore) -> None:
     assert original.first_seen == NOW
     assert (copy.version, copy.original) == (0, key("a", 64))
     assert store.known(key("never", 64)) is None
+    assert store.known("what a person typed") is None
 
 
 def test_the_epoch_is_absent_until_it_is_set_and_then_lasts(open_store: Open) -> None:

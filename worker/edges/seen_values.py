@@ -8,6 +8,7 @@ is bare: the 32 bytes of its story id); a format of a newer release makes a work
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +32,7 @@ Fetch = Callable[[Sequence[bytes]], Sequence[bytes | None]]
 """Reads keys, in order; None for what is not there."""
 
 _FORMAT = b"\x01"
+_STORY_ID = re.compile("[0-9a-f]{64}")
 _KINDS = tuple(VerdictKind)
 _MATCHES = (None, "story", "link", "guid", "text")
 _encode = msgspec.msgpack.Encoder().encode
@@ -104,6 +106,8 @@ def knowing(story: str) -> Transaction[KnownStory | None]:
     """Return the transaction that tells what is known of a story; it writes nothing."""
 
     def run(fetch: Fetch) -> tuple[KnownStory | None, Writes]:
+        if not _STORY_ID.fullmatch(story):
+            return None, Writes()
         value, routes = fetch([_story_key(story), _routes_key(story)])
         if value is None:
             return None, Writes()
