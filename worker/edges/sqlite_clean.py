@@ -1,8 +1,9 @@
 """
 Retention and compaction of the embedded log: small steps, done by whoever has just written.
 
-Retention drops the oldest records of a partition by age, on topics that are not compacted. Compaction walks each partition once, behind the minimum lag,
-and drops, for each record that it passes, the older ones of the same key; a tombstone goes a day after it was written.
+Retention drops the oldest records of a partition by age, on topics that are not compacted. Compaction walks each
+partition once, behind the minimum lag, and drops, for each record that it passes, the older ones of the same key; a
+tombstone goes a day after it was written.
 """
 
 from __future__ import annotations
