@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-StoryId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+StoryId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Short = Annotated[str, msgspec.Meta(max_length=1_000)]
-FeedId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+FeedId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$(?!\n)")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

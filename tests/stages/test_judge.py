@@ -223,3 +223,14 @@ def test_what_is_kept_of_one_story_is_bounded(desk: Desk) -> None:
     state = desk.memory.stories[_key("a", 64)]
     assert (len(state.shown), len(state.sources), len(state.texts)) == (MAX_SHOWN, MAX_SOURCES, MAX_TEXTS)
     assert (state.version, state.copies) == (100, 99)
+
+
+def test_one_body_under_two_titles_of_one_publisher_may_be_boilerplate_and_is_no_copy(desk: Desk) -> None:
+    """A feed whose every summary is the same notice would lose all stories but one."""
+    first = desk.fingerprint("a", "bridge opens", publisher="herald")
+    second = replace(desk.fingerprint("b", "tunnel closes", publisher="herald"), copy_key=first.copy_key)
+    elsewhere = replace(desk.fingerprint("c", "tunnel shut", publisher="courier"), copy_key=first.copy_key)
+
+    kinds = [desk.memory.judge(item, now=NOW).kind for item in (first, second, elsewhere)]
+
+    assert kinds == [NEW, NEW, COPY]

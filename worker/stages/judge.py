@@ -154,6 +154,8 @@ def _unknown(fingerprint: Fingerprint, look: Lookup, now: datetime) -> Judgement
         owner = _root(look, look.owner(key))
         if owner is None or owner.story == fingerprint.story:
             continue
+        if name == "text" and _only_boilerplate(fingerprint, owner):
+            continue
         mine = StoryState(
             story=fingerprint.story,
             version=0,
@@ -166,6 +168,16 @@ def _unknown(fingerprint: Fingerprint, look: Lookup, now: datetime) -> Judgement
             return _copy(fingerprint, mine, owner, look)
         return _repeat(fingerprint, owner, look, matched_by=name, alias=mine)
     return _new(fingerprint, look, now)
+
+
+def _only_boilerplate(fingerprint: Fingerprint, owner: StoryState) -> bool:
+    """
+    Tell whether the text may be shared by all that its publisher sends: one body under two titles and two links.
+
+    A reprint has another publisher, and a story sent twice has its title again. When unsure the answer is "new".
+    """
+    titled_alike = any(text == fingerprint.text_state for text, _ in owner.texts)
+    return fingerprint.publisher == owner.publisher and not titled_alike
 
 
 def _new(fingerprint: Fingerprint, look: Lookup, now: datetime) -> Judgement:
