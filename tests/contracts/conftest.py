@@ -52,7 +52,12 @@ class Bench:
         """Return all committed records that are there now."""
         reader = self.log.reader(topics)
         found: list[LogRecord] = []
-        until(lambda: found.extend(reader.read(timeout_s=0.2)) or reader.at_end(), what="the end")
+
+        def ended() -> bool:
+            found.extend(reader.read(timeout_s=0.2))
+            return reader.at_end()
+
+        until(ended, what="the end")
         reader.close()
         return found
 

@@ -55,8 +55,13 @@ def test_polling_gives_at_most_what_was_asked_for_and_nothing_when_there_is_noth
     member = bench.join(topic)
     assert member.poll(timeout_s=0.1).records == ()
     bench.fill(topic, 10)
-    sizes = []
-    until(lambda: sizes.append(len(member.poll(timeout_s=0.2, max_records=4).records)) or sum(sizes) == 10)
+    sizes: list[int] = []
+
+    def all_came() -> bool:
+        sizes.append(len(member.poll(timeout_s=0.2, max_records=4).records))
+        return sum(sizes) == 10
+
+    until(all_came)
     assert max(sizes) <= 4
 
 
@@ -161,7 +166,13 @@ def test_two_members_share_the_partitions_and_what_they_commit_is_there_once(ben
         one.commit(Batch(records=before[0].records, membership=before[0].membership), out(copies, b"stale"))
     one.rewind()
     two.rewind()
-    until(lambda: [copy(m, copies) for m in members] and len(bench.read_all(copies)) >= 40)
+
+    def all_copied() -> bool:
+        for member in members:
+            copy(member, copies)
+        return len(bench.read_all(copies)) >= 40
+
+    until(all_copied)
     assert sorted(record.value or b"" for record in bench.read_all(copies)) == sorted(expected)
 
 
@@ -171,7 +182,7 @@ def test_one_who_leaves_gives_its_partitions_to_the_others(bench: Bench) -> None
     until(lambda: [m.poll(timeout_s=0.05) for m in (one, two)] and len(one.assigned()) == len(two.assigned()) == 2)
     two.close()
     began = time.monotonic()
-    until(lambda: one.poll(timeout_s=0.1) and len(one.assigned()) == 4)
+    until(lambda: [one.poll(timeout_s=0.1)] and len(one.assigned()) == 4)
     assert time.monotonic() - began < 6
 
 
@@ -207,7 +218,12 @@ def test_a_reader_starts_at_an_offset_at_a_time_or_at_the_beginning(bench: Bench
     def offsets(start: dict[tuple[str, int], int] | None, from_ms: int | None) -> list[int]:
         reader = bench.log.reader([topic], start=start, from_ms=from_ms)
         found: list[int] = []
-        until(lambda: found.extend(r.offset for r in reader.read(timeout_s=0.2)) or reader.at_end())
+
+        def ended() -> bool:
+            found.extend(record.offset for record in reader.read(timeout_s=0.2))
+            return reader.at_end()
+
+        until(ended)
         reader.close()
         return found
 
@@ -223,7 +239,12 @@ def test_a_reader_at_its_end_goes_on_when_more_comes(bench: Bench) -> None:
     assert reader.at_end()
     bench.fill(topic, 2)
     found: list[int] = []
-    until(lambda: found.extend(r.offset for r in reader.read(timeout_s=0.2)) or len(found) == 2)
+
+    def came() -> bool:
+        found.extend(record.offset for record in reader.read(timeout_s=0.2))
+        return len(found) == 2
+
+    until(came)
     reader.close()
 
 
