@@ -19,6 +19,7 @@ from worker.text import HAN, KANA, fold, is_unspaced, stands_alone
 
 _KATAKANA = re.compile(r"[\u30a1-\u30fa\u30fc\uff66-\uff9f]")
 _LETTERS = rf"[^\W{HAN}{KANA}]*"
+_ODD = (("\u2019", "'"), ("\u00a0", " "), ("\u2010", " "), ("\u2011", " "), ("\u3000", " "), ("ё", "е"))
 _REST_OF_WORD = re.compile(_LETTERS)
 
 
@@ -87,10 +88,10 @@ class _Inside:
 
 
 def normalise(text: str, simplified: Mapping[int, int] | None = None) -> str:
-    """Fold *text* for matching, same length: lower case, plain quotes and spaces, simplified Han if a table is given."""
+    """Fold *text* for matching, same length: lower case, plain quotes and spaces, simplified Han with a table."""
     folded = fold(text).replace("\n", " ").replace("-", " ")
     if not folded.isascii():
-        for odd, plain in (("\u2019", "'"), ("\u00a0", " "), ("\u2010", " "), ("\u2011", " "), ("\u3000", " "), ("ё", "е")):
+        for odd, plain in _ODD:
             folded = folded.replace(odd, plain)
         if simplified:
             folded = folded.translate(simplified)
@@ -138,10 +139,10 @@ class TermSet:
                 )
         words = sorted(parts)
         scout = AhoCorasick(words or ["\0"], matchkind=MatchKind.Standard)
-        self._patterns = [
-            _compile(word, parts, [(words[i], s, e) for i, s, e in scout.find_matches_as_indexes(word, overlapping=True)])
-            for word in words
-        ]
+        self._patterns: list[_Pattern] = []
+        for word in words:
+            spans = scout.find_matches_as_indexes(word, overlapping=True)
+            self._patterns.append(_compile(word, parts, [(words[number], start, end) for number, start, end in spans]))
         self._automaton = AhoCorasick(
             words or ["\0"], matchkind=MatchKind.LeftmostLongest, implementation=Implementation.ContiguousNFA
         )
@@ -156,22 +157,41 @@ class TermSet:
         for number, start, end in self._automaton.find_matches_as_indexes(text):
             pattern = patterns[number]
             if pattern.left and start and text[start - 1].isalnum() and not _starts_word(text, start):
-                for post in pattern.inner:
-                    if _starts_word(text, start + post.start) and _ends_word(text, start + post.end):
-                        found.append((post.term, start + post.start, start + post.end))
+                if pattern.inner:
+                    found += _standing(pattern.inner, text, start)
                 continue
-            for tail in pattern.tails:
-                match = tail.follows.match(text, end)
-                if match and used.get(tail.owner, 0) <= start:
-                    used[tail.owner] = match.end()
-                    term = tail.terms[(match.lastindex or 1) - 1]
-                    if term >= 0:
-                        found.append((term, start, match.end()))
+            if pattern.tails:
+                found += _continued(pattern.tails, text, start, end, used)
             closes = not pattern.right or end >= length or not text[end].isalnum() or _ends_word(text, end)
             for post in pattern.closed if closes else pattern.open:
-                if not used or used.get(post.owner, 0) <= start + post.start:
-                    found.append((post.term, start + post.start, start + post.end))
+                begin = start + post.start
+                if not used or used.get(post.owner, 0) <= begin:
+                    found.append((post.term, begin, start + post.end))
         return found
+
+
+def _standing(posts: tuple[_Posting, ...], text: str, shift: int) -> list[tuple[int, int, int]]:
+    """Return those of *posts* that are words of their own in *text*, *shift* characters on."""
+    return [
+        (post.term, shift + post.start, shift + post.end)
+        for post in posts
+        if _starts_word(text, shift + post.start) and _ends_word(text, shift + post.end)
+    ]
+
+
+def _continued(
+    tails: tuple[_Tail, ...], text: str, start: int, end: int, used: dict[int, int]
+) -> list[tuple[int, int, int]]:
+    """Return the terms that the words behind *end* complete; *used* gets by owner how far its text is used up."""
+    found = []
+    for tail in tails:
+        match = tail.follows.match(text, end)
+        if match and used.get(tail.owner, 0) <= start:
+            used[tail.owner] = match.end()
+            term = tail.terms[(match.lastindex or 1) - 1]
+            if term >= 0:
+                found.append((term, start, match.end()))
+    return found
 
 
 def _compile(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, int, int]]) -> _Pattern:

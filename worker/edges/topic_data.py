@@ -62,7 +62,6 @@ def load_topics(folders: list[Path]) -> TopicData:
     faults: list[Fault] = []
     rules: list[TopicRule] = []
     names: dict[str, TopicName] = {}
-    documents: list[Document] = []
     for slug, path in sorted(files.items()):
         try:
             document = yaml_file.read(path)
@@ -70,21 +69,18 @@ def load_topics(folders: list[Path]) -> TopicData:
             faults += error.faults
             continue
         rule, name = _topic(slug, document)
-        for other in rule.damped_by:
-            if other not in files:
-                document.fault(f"damped-by: there is no topic {other!r}", "damped-by", other)
+        for other in rule.damped_by.keys() - files.keys():
+            document.fault(f"damped-by: there is no topic {other!r}", "damped-by", other)
         faults += document.faults
-        documents.append(document)
         rules.append(rule)
         if not rule.hidden:
             names[slug] = name
     simplified: dict[int, int] = {}
-    for folder in folders:
-        if (folder / "han.yaml").exists():
-            try:
-                simplified |= _simplified(yaml_file.read(folder / "han.yaml"))
-            except FileFaults as error:
-                faults += error.faults
+    for table in (folder / "han.yaml" for folder in folders if (folder / "han.yaml").exists()):
+        try:
+            simplified |= _simplified(yaml_file.read(table))
+        except FileFaults as error:
+            faults += error.faults
     if faults:
         raise FileFaults(faults)
     return TopicData(rules=TopicRules(topics=tuple(rules), simplified=simplified), names=names)

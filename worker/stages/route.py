@@ -228,9 +228,7 @@ def matched(routes: Iterable[Route], *, tags: Tags, article: Article, verdict: V
     return tuple(route.name for route in routes if route.when.decide(facts).holds)
 
 
-def explain(
-    routes: Sequence[Route], *, tags: Tags, article: Article, verdict: Verdict
-) -> tuple[RouteDecision, ...]:
+def explain(routes: Sequence[Route], *, tags: Tags, article: Article, verdict: Verdict) -> tuple[RouteDecision, ...]:
     """Return for each route whether it matched and which part of its condition decided."""
     facts = Facts(tags=tags, article=article, verdict=verdict)
     decisions = [(route.name, route.when.decide(facts)) for route in routes]

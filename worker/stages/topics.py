@@ -2,7 +2,7 @@
 Tag an article with the topics that are real subjects of it.
 
 A topic's score is the sum of its distinct terms' weights, more for the title and the lead, a little more for repeats,
-less for a passing mention deep in a long text. The rules are data: worker/taxonomy/topics/, loaded by edges/taxonomy.py.
+less for a passing mention deep in a long text. The rules are data: worker/taxonomy/topics/, read by edges/topic_data.py.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def tag_topics(article: Article, index: TopicIndex) -> TopicResult:
     given = _given(scores, index.rules)
     evidence: list[Evidence] = []
     shift = len(title) + len(_SEPARATOR)
-    for number, total in given:
+    for number, _ in given:
         slug = index.rules[number].slug
         for start, end, name in sorted(scores[number].spans)[:MAX_EVIDENCE]:
             where, source, base = ("title", title, 0) if start < shift else ("body", article.body, shift)
@@ -213,9 +213,9 @@ def _scores(text: str, title_end: int, scorer: _Scorer, density: float) -> dict[
 def _neighbours(near: Mapping[int, list[tuple[int, int]]], scorer: _Scorer) -> list[tuple[int, Group, _Hit]]:
     """Return the groups whose slots are all filled close enough to each other."""
     filled: dict[int, dict[int, list[tuple[int, int]]]] = {}
-    for number, spans in near.items():
-        group, slot = scorer.slots[number - len(scorer.meaning)]
-        filled.setdefault(group, {}).setdefault(slot, []).extend(spans)
+    for term, spans in near.items():
+        which, slot = scorer.slots[term - len(scorer.meaning)]
+        filled.setdefault(which, {}).setdefault(slot, []).extend(spans)
     found: list[tuple[int, Group, _Hit]] = []
     for number, by_slot in filled.items():
         topic, group = scorer.groups[number]

@@ -1,0 +1,25 @@
+"""All compiled rules by which articles are tagged and routed, as one immutable value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.gazetteer import PairRules
+from worker.ninjs import Vocabulary
+from worker.stages.regions import Gazetteer
+from worker.stages.route import Route
+from worker.stages.topics import TopicIndex
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taxonomy:
+    """What `edges/taxonomy.load_taxonomy` makes of the shipped files and a user's."""
+
+    version: str
+    """Of the shipped files, and `+` a hash of the user's where there are any."""
+    gazetteer: Gazetteer
+    pairs: PairRules
+    topics: TopicIndex
+    routes: tuple[Route, ...]
+    vocabulary: Vocabulary
+    """Names for the published record."""
