@@ -39,6 +39,8 @@ _NOUN: dict[str, tuple[tuple[str, str], ...]] = {
         ("ga", "ga gi gę gą dze"),
         ("ra", "ra ry rę rą rze"),
         ("na", "na ny nę ną nie"),
+        ("da", "da dy dę dą dzie"),
+        ("ta", "ta ty tę tą cie"),
         ("a", "a y i ę ą ie"),
         ("o", "o a u em ie"),
         ("y", "y  om ami ach ech"),
@@ -58,7 +60,7 @@ _ADJECTIVE_IN_NAME: dict[str, tuple[tuple[str, str], ...]] = {
     "ru": (("ая", "ая ой ую ою"), ("ые", "ые ых ым ыми"), ("ий", "ий ого ому им ом"), ("ый", "ый ого ому ым ом"),
            ("ое", "ое ого ому ым ом"), ("ие", "ие их им ими")),
     "uk": (("а", "а ої ій у ою"), ("і", "і их им ими"), ("е", "е ого ому им"), ("ий", "ий ого ому им")),
-    "pl": (("a", "a ej ą"), ("e", "e ych ym ymi ich im imi"), ("ie", "ie iego iemu im")),
+    "pl": (("a", "a ej iej ą"), ("e", "e ych ym ymi ich im imi"), ("ie", "ie iego iemu im")),
     "cs": (("á", "á é ou"), ("í", "í"), ("é", "é ých ým ými ého ému ém")),
     "bg": (),
 }  # fmt: skip

@@ -37,6 +37,14 @@ _DATELINE = re.compile(
     re.VERBOSE,
 )
 _LIST_GAP = re.compile(r"\s*(?:,? and (?:the )?|,|、|·|・|和|及|与|與|와 |과 |, и | и |や|&)\s*(?:the )?")
+_MAJOR = frozenset("US CN RU JP KR KP IN CA AU DE UA GB BR MX IT ES PK ID TR VN TW IQ MM".split())
+"""States whose first-level divisions the news names without naming the state."""
+_OTHER_LATIN = frozenset("pl cs de fr es it pt nl sv da no fi tr ro hu hr sk sl vi id lt lv et".split())
+"""In articles of these languages English demonyms and doubtful names of places are not read."""
+_STATE = re.compile(
+    r",? (?:Ala|Ariz|Ark|Calif|Colo|Conn|Del|Fla|Ga|Ill|Ind|Kan|Ky|La|Md|Mass|Mich|Minn|Miss|Mo|Mont|Neb|Nev|N\.H|N\.J"
+    r"|N\.M|N\.Y|N\.C|N\.D|Okla|Ore|Pa|R\.I|S\.C|S\.D|Tenn|Tex|Vt|Va|Wash|W\. ?Va|Wis|Wyo)\."
+)
 _CAPS = re.compile(r"[A-ZА-ЯЁ]{2}")
 _NAME_BEFORE = re.compile(r"(?:^|[^.!?:\s\"“])\s(?:[A-Z][a-z]+|[A-Z]\.)[ ]$")
 _NAME_AFTER = re.compile(r" [A-Z][a-z]{2,}")
@@ -151,7 +159,9 @@ def build_gazetteer(rules: RegionRules) -> Gazetteer:
 
 
 def _prominence(place: Place) -> int:
-    return place.population + {"C": 5_000_000, "d": 1_500_000, "c": 0}[place.kind]
+    if place.kind == "d":
+        return 3_000_000 if place.country in _MAJOR else 100_000
+    return place.population + (5_000_000 if place.kind == "C" else 0)
 
 
 def _in_caps(entry: Entry, places: tuple[Place, ...]) -> bool:
@@ -161,7 +171,9 @@ def _in_caps(entry: Entry, places: tuple[Place, ...]) -> bool:
 
 
 def _safe(place: Place) -> bool:
-    return place.kind != "c" or place.population >= _SAFE_CITY
+    if place.kind == "d":
+        return place.country in _MAJOR
+    return (place.kind == "C" and place.population >= 100_000) or place.population >= _SAFE_CITY
 
 
 def _accepts(text: str, start: int, end: int, entry: Entry) -> bool:
@@ -207,55 +219,93 @@ def _is_person(text: str, hit: _Hit) -> bool:
     )
 
 
-def _resolve(text: str, hits: list[_Hit], places: tuple[Place, ...]) -> list[_Hit]:
+def _resolve(text: str, hits: list[_Hit], places: tuple[Place, ...], language: str) -> list[_Hit]:
     """Settle what each hit means: sure ones first, then those that lean on them."""
     known: set[str] = set()
     open_hits: list[_Hit] = []
+    behind = _explicit(text, hits, places)
+    foreign = language in _OTHER_LATIN
     for hit in hits:
         alias = hit.alias
         if alias is not None:
-            if alias.only_with or (alias.codes == ("GE",) and len(hit.entry.places)):
+            if alias.only_with or (hit.entry.places and alias.codes == ("GE",)):
                 open_hits.append(hit)
-                continue
-            hit.codes, hit.weight, hit.rule = alias.codes, alias.weight, alias.rule
-            known.update(alias.codes if alias.weight > 0.3 else ())
+            elif not (foreign and alias.rule == "demonym.en"):
+                hit.codes, hit.weight, hit.rule = alias.codes, alias.weight, alias.rule
+                known.update(alias.codes if alias.weight > 0.3 else ())
             continue
         first = places[hit.entry.places[0]]
-        if not hit.entry.doubtful and _safe(first) and not (first.kind != "C" and _is_person(text, hit)):
+        if text[hit.start : hit.end] in behind:
+            _place_in(hit, behind[text[hit.start : hit.end]], places)
+            known.update(hit.codes)
+        elif (
+            not hit.entry.doubtful
+            and _safe(first)
+            and not _rivals(hit.entry, places)
+            and not (first.kind != "C" and _is_person(text, hit))
+        ):
             _settle(hit, hit.entry.places[0], places)
             known.add(first.country)
-        else:
+        elif not (foreign and (hit.entry.doubtful or not _safe(first))):
             open_hits.append(hit)
-    ends = {hit.start: hit for hit in hits if hit.codes}
     for hit in open_hits:
-        _lean(text, hit, known, ends, places)
+        _lean(text, hit, known, places)
     return [hit for hit in hits if hit.codes]
 
 
-def _lean(text: str, hit: _Hit, known: set[str], starts: dict[int, _Hit], places: tuple[Place, ...]) -> None:
-    """Settle a doubtful hit by the country that stands behind it, or that the text names elsewhere."""
-    follower = starts.get(hit.end + 2) if text.startswith(", ", hit.end) else None
-    alias = hit.alias
-    if alias is not None and follower is None:
-        divisions = [number for number in hit.entry.places if places[number].country in known]
-        if divisions and not known.intersection(alias.codes):
-            _settle(hit, divisions[0], places)
-        elif known.intersection(alias.codes) or not _is_person(text, hit):
-            hit.codes, hit.rule = alias.codes, alias.rule
-            hit.weight = alias.weight if known.intersection(alias.codes) else alias.weight * 0.7
-        return
-    if alias is not None and follower is not None:
-        hit.codes, hit.weight, hit.rule = alias.codes, alias.weight, alias.rule
-        return
+def _explicit(text: str, hits: list[_Hit], places: tuple[Place, ...]) -> dict[str, str]:
+    """Return the country of each name that somewhere in the text is followed by it (`London, Ontario`; `Paris, Tex.`)."""
+    behind: dict[str, str] = {}
+    for left, right in pairwise(hits):
+        if left.alias is None and right.start == left.end + 2 and text.startswith(", ", left.end):
+            if right.alias is not None:
+                behind[text[left.start : left.end]] = right.alias.codes[0]
+            elif places[right.entry.places[0]].kind == "d":
+                behind[text[left.start : left.end]] = places[right.entry.places[0]].country
+    for hit in hits:
+        if hit.alias is None and _STATE.match(text, hit.end):
+            behind[text[hit.start : hit.end]] = "US"
+    return behind
+
+
+def _place_in(hit: _Hit, country: str, places: tuple[Place, ...]) -> None:
+    """Settle *hit* as the place of that name in *country*; one too small to be known means nothing."""
     for number in hit.entry.places:
-        country = places[number].country
-        if (follower is not None and country in follower.codes) or (
-            country in known and not (hit.entry.doubtful and _is_person(text, hit))
-        ):
+        if places[number].country == country:
             _settle(hit, number, places)
-            if follower is None:
-                hit.weight = 0.25
             return
+
+
+def _rivals(entry: Entry, places: tuple[Place, ...]) -> bool:
+    """Tell whether a name belongs to places of two countries, none of them much the larger."""
+    first = places[entry.places[0]]
+    return any(
+        places[number].country != first.country and _prominence(places[number]) * 5 > _prominence(first)
+        for number in entry.places[1:3]
+    )
+
+
+def _lean(text: str, hit: _Hit, known: set[str], places: tuple[Place, ...]) -> None:
+    """Settle a doubtful hit by what else the text names."""
+    alias = hit.alias
+    if alias is not None:
+        divisions = [number for number in hit.entry.places if places[number].country in known]
+        if known.intersection(alias.codes):
+            hit.codes, hit.weight, hit.rule = alias.codes, alias.weight, alias.rule
+        elif divisions:
+            _settle(hit, divisions[0], places)
+        elif text[hit.start] < "\u1100" and not _is_person(text, hit):
+            hit.codes, hit.weight, hit.rule = alias.codes, alias.weight * 0.7, alias.rule
+        return
+    person = hit.entry.doubtful and _is_person(text, hit)
+    for number in hit.entry.places:
+        if places[number].country in known and not person:
+            _settle(hit, number, places)
+            hit.weight = min(hit.weight, 0.3)
+            return
+    first = places[hit.entry.places[0]]
+    if not hit.entry.doubtful and _safe(first) and not _is_person(text, hit):
+        _settle(hit, hit.entry.places[0], places)
 
 
 def _settle(hit: _Hit, number: int, places: tuple[Place, ...]) -> None:
@@ -292,7 +342,7 @@ def tag_regions(article: Article, gazetteer: Gazetteer) -> RegionResult:
         hits = [*_hits(text, gazetteer, article.language, caps=False)]
     if not hits:
         return RegionResult(regions=(), places=(), mentions=(), evidence=())
-    hits = _resolve(text, hits, gazetteer.places)
+    hits = _resolve(text, hits, gazetteer.places, article.language)
     dateline = _DATELINE.match(text, base)
     dateline_end = dateline.end() if dateline and dateline.end() < len(text) else 0
     _damp_lists(text, hits)

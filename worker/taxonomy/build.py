@@ -36,6 +36,11 @@ CYRILLIC = re.compile(r"[А-ЯЁ][а-яёА-ЯЁ \-]{2,}")
 HAN = re.compile(r"[\u4e00-\u9fff]{2,8}")
 KANA = re.compile(r"[ァ-ヶー・゠＝]{3,}")
 HANGUL = re.compile(r"[가-힣]{2,8}")
+FOREIGN = 250_000
+"""From how many inhabitants on a city's name in a foreign script is kept."""
+KOREAN_WORDS = frozenset("공주 이천 사천 진주 경주 전주 구미 고양 안성 상주 영주 동해 남원 김제 정읍 여주 나주 안동 화성 광명 구리 보령 개성 강계 양산 "
+                         "논산 오산 시흥 하남 의왕 군포 당진 동두천 지린성 고성 장성 대안 회령 선봉 문천 단천 정주 남포".split())  # fmt: skip
+"""Names of cities that are common words; their forms with 시 are kept."""
 SUFFIX = re.compile(
     r"( (Province|Region|Prefecture|Oblast|Governorate|County|District|State|Voivodeship)"
     r"|省|市|州|自治区|自治區|特別行政区|县|[가-힣]* ?(성|주|현|시|도|자치구))$"
@@ -57,8 +62,11 @@ class Lexicon:
         if HAN.fullmatch(alias):
             tag = self.chinese.get(self.to_simplified.convert(alias), "")
             return len(alias) == 2 and tag != "ns"
+        if not LATIN.fullmatch(alias):
+            return False
         low = alias.lower()
-        return len(alias) < 4 or low in self.words or low in self.people
+        every_word = all(word in self.words for word in re.split(r"[ \-]", low))
+        return len(alias) < 4 or every_word or low in self.people
 
 
 def _lexicon(words: Path, names: Path, zh_words: Path) -> Lexicon:
@@ -102,17 +110,32 @@ def _city_aliases(city: dict[str, Any], lexicon: Lexicon) -> Iterator[str]:
     for alias in city["alternatenames"]:
         alias = unicodedata.normalize("NFC", alias)
         if (
-            (CYRILLIC.fullmatch(alias) and (population >= 100_000 or home in CYRILLIC_HOME))
-            or (KANA.fullmatch(alias) and population >= 100_000)
-            or (HANGUL.fullmatch(alias) and (population >= 100_000 or home in HAN_HOME))
+            (CYRILLIC.fullmatch(alias) and (population >= FOREIGN or home in CYRILLIC_HOME))
+            or (KANA.fullmatch(alias) and population >= FOREIGN)
+            or (HANGUL.fullmatch(alias) and (population >= FOREIGN or home in HAN_HOME))
         ):
             yield alias
-        elif HAN.fullmatch(alias) and (population >= 100_000 or home in HAN_HOME):
+        elif HAN.fullmatch(alias) and (population >= FOREIGN or home in HAN_HOME):
             yield from _both_scripts(alias, lexicon)
 
 
-def _row(fields: Iterable[object], aliases: Iterable[str], lexicon: Lexicon) -> str:
-    unique = dict.fromkeys(alias for alias in aliases if len(alias) > 1 and "|" not in alias)
+def _keeps(alias: str, country: str, population: int, lexicon: Lexicon) -> bool:
+    """Tell whether a name in another script than Latin is safe enough to be kept at all."""
+    if HAN.fullmatch(alias) and len(alias) == 2 and population < 1_000_000:
+        tag = lexicon.chinese.get(lexicon.to_simplified.convert(alias), "")
+        return tag == "ns" or (not tag and population >= FOREIGN and country in HAN_HOME)
+    if CYRILLIC.fullmatch(alias):
+        return not alias.endswith(("ый", "ий", "ой", "ая", "ое", "ов", "ев", "ин"))
+    return not HANGUL.fullmatch(alias) or alias not in KOREAN_WORDS
+
+
+def _row(fields: tuple[object, ...], aliases: Iterable[str], lexicon: Lexicon) -> str:
+    country, population = str(fields[2]), int(str(fields[4]))
+    unique = dict.fromkeys(
+        alias
+        for alias in aliases
+        if len(alias) > 1 and "|" not in alias and (fields[1] == "C" or _keeps(alias, country, population, lexicon))
+    )
     marked = [("?" if lexicon.ambiguous(alias) else "") + alias for alias in unique]
     return "\t".join([*map(str, fields), "|".join(marked)])
 
@@ -136,12 +159,14 @@ def divisions(cldr: Path, lexicon: Lexicon) -> Iterator[str]:
     for locale in DIVISION_LOCALES:
         for entry in etree.parse(cldr / "subdivisions" / f"{locale}.xml").iterfind(".//subdivision"):
             code, name = entry.get("type"), unicodedata.normalize("NFC", entry.text)
-            if code not in first or entry.get("alt"):
+            if code not in first or entry.get("alt") or code[:2] in {"um"}:
                 continue
             if locale == "en":
                 english[code] = name
             for full in (name, name.replace(" ", "")) if HANGUL.match(name) else (name,):
                 bare = SUFFIX.sub("", full)
+                if HAN.fullmatch(bare) and len(bare) == 2 and code[:2].upper() not in HAN_HOME:
+                    bare = full
                 for form in (full, bare if len(bare) > 1 else full):
                     names.setdefault(code, []).extend(_both_scripts(form, lexicon))
                     if locale == "en":
