@@ -134,7 +134,7 @@ class KafkaMember:
             producer.begin_transaction()
             futures.extend(each.send(producer) for each in sending)
             self._beat()
-            producer.flush(timeout=self._settings.delivery_timeout_ms / 1000 + 5)
+            producer.flush(timeout=self._settings.delivery_timeout_ms / 1000)
             check_acknowledged(futures)
             self._beat()
             if offsets:
