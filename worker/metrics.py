@@ -14,11 +14,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
 from worker import __version__
+from worker.enriching import STAGES
 from worker.records import VerdictKind
 
 MAX_FEED_LABELS = 500
 """Further feeds share the label `other`."""
-STAGES = ("decode", "extract", "fingerprint", "judge", "tag", "route", "encode", "commit")
 FETCH_OK = ("ok", "not-modified", "unchanged")
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 10_800, 43_200, 86_400)

@@ -105,11 +105,10 @@ class SeenSettings:
     """The store that remembers what was judged."""
 
     url: str = ""
-    """redis://, rediss://, valkey://, valkeys:// or unix://; empty: SQLite in data.dir."""
-    user: str | None = None
+    """redis://, rediss:// or unix:// of a Valkey or Redis server; empty: SQLite in data.dir."""
     password_file: Path | None = None
     ca_file: Path | None = None
-    namespace: NamePart = "dateline"
+    namespace: NamePart = "live"
     """Two installations with different namespaces can share a store."""
     ttl: Duration = MONTH
     """How long a story is remembered after it was last seen."""
@@ -144,7 +143,7 @@ class WorkerSettings:
     """Processes that `dateline run` starts; one per core is right."""
     batch_max: Annotated[int, Meta(ge=1, le=5000)] = 500
     """Records in one transaction at most."""
-    dead_letter_run: Count = 50
+    dead_letter_run: Count = 500
     """More dead letters than this in a row stop the worker (exit 7): a fault of ours rather than of the input."""
     grace: Duration = MINUTE
     """From SIGTERM until the machine kills the process; it ends itself 5 s before."""
@@ -206,7 +205,7 @@ class Settings:
         return f"{self.kafka.transactional_id_prefix}{self.worker.group}-{host}-{index}"
 
 
-_SEEN_URL = re.compile(r"(?:(?:redis|valkey)s?://[^/\s]+(?:/\d+)?/?|unix://\S+)")
+_SEEN_URL = re.compile(r"(?:rediss?://[^/\s]+(?:/\d+)?/?|unix://\S+)")
 _BOOTSTRAP = re.compile(r"(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5}(?:,(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5})*")
 
 
@@ -215,9 +214,9 @@ def contradictions(settings: Settings) -> Iterator[tuple[Where, str]]:
     yield from _kafka_contradictions(settings.kafka)
     url = settings.seen.url
     if "@" in url and not url.startswith("unix:"):
-        yield ("seen", "url"), "credentials do not belong in the address; use user and passwordFile"
+        yield ("seen", "url"), "credentials do not belong in the address; use passwordFile"
     elif url and not _SEEN_URL.fullmatch(url):
-        yield ("seen", "url"), "Expected redis://host:port/db, rediss://…, valkey://…, valkeys://… or unix:///path"
+        yield ("seen", "url"), "Expected redis://host:port/db, rediss://host:port/db or unix:///path"
     if settings.worker.grace <= 5:
         yield ("worker", "grace"), "must be more than 5s: the process ends itself 5s before"
 

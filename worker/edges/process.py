@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
 
@@ -70,14 +71,19 @@ class StopFlag:
         return self._set
 
 
-def stop_on_signals(flag: StopFlag) -> None:
-    """Let SIGTERM and SIGINT set *flag*; a second one ends the process at once with 128 + its number."""
+def stop_on_signals(flag: StopFlag, *, then: Callable[[], None] = lambda: None) -> None:
+    """
+    Let SIGTERM and SIGINT set *flag* and call *then*; a second one ends the process at once with 128 + its number.
+
+    *then* runs inside a signal handler: no locks, no waiting.
+    """
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if flag():
             os._exit(128 + number)
         flag.signal = number
         flag.set()
+        then()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)

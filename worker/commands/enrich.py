@@ -1,0 +1,92 @@
+"""`dateline enrich`: one worker process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import socket
+import uuid
+from functools import partial
+
+from worker.edges.process import ExitCode
+from worker.edges.worker_events import WorkerEvents
+from worker.ports import Log, SeenStore
+from worker.service import Service, parent_option, serving
+from worker.stores import check_stores, ensure_topics, topic_specs
+from worker.wiring import Setup, add_common, setup
+
+EXAMPLES = """\
+  dateline enrich                              one worker, on the embedded log or on the configured Kafka
+  dateline enrich --index 1                    a second one on this machine
+  DATELINE_HTTP_PORT=9465 dateline enrich      with /metrics, /livez and /readyz
+"""
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--index", type=int, default=0, metavar="N", help="number of this process among those of this machine (0)"
+    )
+    parser.add_argument("--create-topics", action="store_true", help="create missing topics first")
+    parser.add_argument("--one-machine", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--http-port", type=int, metavar="PORT", help="of /metrics, /livez, /readyz; 0: none")
+    parent_option(parser)
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with setup(args) as context:
+        settings = context.settings
+        check_stores(settings, one_machine=args.one_machine)
+        routes = [route.name for route in context.taxonomy().routes]
+        with serving(settings, routes=routes, parent=args.parent) as service:
+            return _work(args, context, service)
+
+
+def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
+    settings = context.settings
+    log = service.patiently("log", partial(context.log, beat=service.watchdog.beat))
+    if log is None:
+        return ExitCode.OK
+    create = settings.embedded or args.create_topics
+    specs = topic_specs(settings, context.routes())
+    service.patiently("log", lambda: ensure_topics(log, specs, create=create))
+    seen = context.seen()
+    service.patiently("seen store", lambda: _check_memory(log, seen, context, service))
+    identity = settings.identity(host_name(), args.index)
+    join = partial(log.member, group=settings.group(), identity=identity, topics=[context.topics.raw])
+    member = service.patiently("log", join)
+    if member is None:
+        return ExitCode.OK
+    try:
+        version = context.taxonomy().version
+        service.metrics.taxonomy(version)
+        events = WorkerEvents(
+            metrics=service.metrics, readiness=service.readiness, watchdog=service.watchdog, clock=service.clock
+        )
+        enricher = context.enricher(member=member, seen=seen, clock=service.clock, events=events)
+        service.readiness.clear("process")
+        logger.info("worker started", extra={"group": settings.group(), "identity": identity, "taxonomy": version})
+        enricher.run(service.stopping)
+        logger.info("worker stopped", extra={"identity": identity})
+    finally:
+        member.close()
+    return ExitCode.OK
+
+
+def _check_memory(log: Log, seen: SeenStore, context: Setup, service: Service) -> None:
+    """Say what the seen store may forget, and mark a new one; an empty one beside old work has lost its memory."""
+    weak = seen.warnings()
+    service.metrics.seen_weak.set(len(weak))
+    for warning in weak:
+        logger.warning("seen store: %s", warning)
+    if seen.epoch() is None:
+        if any(log.committed(context.settings.group(), [context.topics.raw]).values()):
+            logger.warning("seen store: it is empty, though this group has worked before: old stories look new again")
+        seen.start_epoch(uuid.uuid4().hex)
+
+
+def host_name() -> str:
+    """Return this machine's name as identities may contain it."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()) or "host"

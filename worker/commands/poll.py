@@ -1,0 +1,96 @@
+"""`dateline poll`: the poller."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from worker.edges.fetch import HttpFetcher
+from worker.edges.poller_events import PollEvents
+from worker.edges.process import ExitCode
+from worker.feed_config import FeedConfig
+from worker.polling import Summary
+from worker.ports import Log
+from worker.service import Service, serving
+from worker.stores import ensure_topics, topic_specs
+from worker.wiring import Setup, add_common, setup
+
+EXAMPLES = """\
+  dateline poll --feeds feeds.opml             until SIGTERM or Ctrl-C
+  dateline poll --feeds feeds.yaml --once      each feed once, then a summary
+"""
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--feeds", type=Path, metavar="FILE", help="feed list, OPML or YAML")
+    parser.add_argument("--once", action="store_true", help="poll each feed once and print a summary")
+    parser.add_argument("--http-port", type=int, metavar="PORT", help="of /metrics, /livez, /readyz; 0: none")
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    with setup(args) as context:
+        feeds = context.feeds()
+        with serving(context.settings, feeds=[feed.id for feed in feeds if feed.enabled]) as service:
+            log = service.patiently("log", context.log)
+            if log is None:
+                return ExitCode.OK
+            specs = topic_specs(context.settings, ())
+            needed = [spec for spec in specs if spec.name in (context.topics.raw, context.topics.feed_state)]
+            create = context.settings.embedded
+            service.patiently("log", lambda: ensure_topics(log, specs if create else needed, create=create))
+            summary = asyncio.run(poll(context, service, log, feeds, once=args.once))
+    if summary is not None:
+        sys.stdout.write(f"{told(summary)}\n")
+    return ExitCode.OK
+
+
+async def poll(
+    context: Setup, service: Service, log: Log, feeds: tuple[FeedConfig, ...], *, once: bool
+) -> Summary | None:
+    """Poll *feeds* until the service stops, or once. Raises: LogError: the log refuses for good."""
+    events = PollEvents(metrics=service.metrics, readiness=service.readiness, clock=service.clock)
+    async with HttpFetcher(context.fetch_settings()) as fetcher, stop_event(service) as stop:
+        poller = context.poller(feeds, log=log, fetcher=fetcher, clock=service.clock, events=events)
+        service.readiness.clear("process")
+        logger.info("polling", extra={"feeds": sum(feed.enabled for feed in feeds)})
+        if once:
+            return await poller.once(stop)
+        await poller.run(stop)
+    return None
+
+
+@contextlib.asynccontextmanager
+async def stop_event(service: Service) -> AsyncIterator[asyncio.Event]:
+    """Give an event that is set when the process is asked to stop; meanwhile the event loop shows signs of life."""
+    stop = asyncio.Event()
+
+    async def watch() -> None:
+        while not service.stopping():
+            service.watchdog.beat()
+            await asyncio.sleep(0.1)
+        stop.set()
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield stop
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+def told(summary: Summary) -> str:
+    """Return *summary* as one line."""
+    failed = ", ".join(f"{reason} {count}" for reason, count in summary.failed.items())
+    return (
+        f"feeds {summary.feeds} (ok {summary.ok}, unchanged {summary.unchanged}, failed {sum(summary.failed.values())}"
+        f"{': ' + failed if failed else ''}), entries {summary.entries}, new {summary.new}, changed {summary.changed},"
+        f" pages {summary.pages}, {summary.seconds:.1f} s"
+    )

@@ -1,0 +1,103 @@
+"""What a worker's loop tells becomes metrics, log lines, readiness and signs of life here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from worker.edges.clock import SystemClock
+from worker.edges.health import Readiness
+from worker.edges.watchdog import Watchdog
+from worker.enriching import Judged
+from worker.metrics import Metrics
+from worker.ports import TopicPartition
+from worker.records import Enriched, VerdictKind
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerEvents:
+    """Implements enriching.EnricherEvents."""
+
+    def __init__(self, *, metrics: Metrics, readiness: Readiness, watchdog: Watchdog, clock: SystemClock) -> None:
+        self._metrics = metrics
+        self._readiness = readiness
+        self._watchdog = watchdog
+        self._clock = clock
+        self._reason: str | None = None
+        self._away_since: float | None = None
+        self._rejected_run = 0
+
+    def beat(self) -> None:
+        self._watchdog.beat()
+
+    def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
+        metrics, verdict, article = self._metrics, story.verdict, story.article
+        self._rejected(0)
+        metrics.records_out.labels(verdict.kind).inc()
+        for route in routes:
+            metrics.routed.labels(route).inc()
+        metrics.unrouted.inc(len(left))
+        if story.tags.failed:
+            metrics.tags_failed.inc()
+            logger.warning("tags left out", extra={"story": verdict.story, "taggers": ",".join(story.tags.failed)})
+        if verdict.kind is VerdictKind.NEW and not story.reprocessed:
+            metrics.latency(
+                published=article.published_at,
+                fetched=article.fetched_at,
+                seen=verdict.first_seen,
+                committed=self._clock.now(),
+            )
+
+    def duplicate(self, judged: Judged) -> None:
+        self._rejected(0)
+        self._metrics.records_out.labels(judged.verdict.kind).inc()
+
+    def rejected(self, reason: str) -> None:
+        self._rejected(self._rejected_run + 1)
+        self._metrics.records_out.labels("dead-letter").inc()
+        self._metrics.dead_letters.labels(reason).inc()
+        logger.warning("dead letter", extra={"reason": reason})
+
+    def stage(self, name: str, seconds: float, records: int) -> None:
+        if records:
+            self._metrics.stage_of[name].observe(max(0.0, seconds))
+        if name == "decode":
+            self._metrics.records_in.inc(records)
+        elif name == "judge" and records:
+            self._metrics.seen_judge.observe(max(0.0, seconds))
+
+    def committed(self, records: int, lag: Mapping[TopicPartition, int]) -> None:
+        self._metrics.transactions.labels("committed").inc()
+        self._metrics.batch.observe(records)
+        self._metrics.lags({partition: count for (_, partition), count in lag.items()})
+        logger.debug("batch committed", extra={"records": records, "lag": sum(lag.values())})
+
+    def aborted(self, reason: str) -> None:
+        self._metrics.transactions.labels("failed").inc()
+        logger.warning("transaction failed; its records will come again", extra={"reason": reason})
+
+    def waiting(self, reason: str | None) -> None:
+        self._count_absence(away=reason is not None and reason.startswith("seen store"))
+        if reason is None:
+            self._readiness.clear("worker")
+        else:
+            self._readiness.blocked("worker", reason)
+        if reason != self._reason:
+            if reason is not None:
+                logger.warning("waiting", extra={"reason": reason})
+            elif self._reason is not None:
+                logger.info("going on", extra={"after": self._reason})
+        self._reason = reason
+
+    def _count_absence(self, *, away: bool) -> None:
+        """Add the time since the last call to the seen store's absence if it was away then."""
+        now = self._clock.monotonic()
+        if self._away_since is not None:
+            self._metrics.seen_away.inc(max(0.0, now - self._away_since))
+        self._away_since = now if away else None
+
+    def _rejected(self, run: int) -> None:
+        if run != self._rejected_run:
+            self._rejected_run = run
+            self._metrics.dead_letter_run.set(run)

@@ -1,0 +1,124 @@
+"""What every long-running command has: signals, watchdog, metrics, health answers, and patience with an absent log."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from worker import wire
+from worker.edges.clock import SystemClock
+from worker.edges.health import HealthServer, Readiness
+from worker.edges.process import StopFlag, die_with_parent, stop_on_signals
+from worker.edges.watchdog import Watchdog
+from worker.metrics import Metrics
+from worker.polling import FetchReason
+from worker.ports import LogUnavailable, SeenStoreAway, WrongSettings
+from worker.settings import Settings
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+_NOT_FEEDS = ("empty", "not-a-feed", "doctype", "too-complex", "ill-formed", "json")
+_PATIENCE_S = 2.0
+_KILL_MARGIN_S = 5.0
+"""So long before the machine would kill the process it ends itself, and says where it stood."""
+
+
+class Service:
+    """One long-running process."""
+
+    def __init__(self, settings: Settings, *, routes: Iterable[str] = (), feeds: Iterable[str] = ()) -> None:
+        self.stopping = StopFlag()
+        self.clock = SystemClock(self.stopping)
+        self.watchdog = Watchdog(limit_s=settings.worker.watchdog)
+        self.readiness = Readiness("process")
+        self.metrics = Metrics(
+            CollectorRegistry(),
+            reasons=wire.REASONS,
+            fetch_reasons=(*FetchReason, *_NOT_FEEDS),
+            routes=routes,
+            feeds=feeds,
+        )
+        self.metrics.loop_age.set_function(self.watchdog.age_s)
+        self._grace_s = settings.worker.grace - _KILL_MARGIN_S
+
+    def stop(self) -> None:
+        """Ask the loop to end; it has the grace period for that."""
+        self.stopping.set()
+        self.watchdog.stop_within(self._grace_s)
+
+    def patiently(self, part: str, work: Callable[[], T]) -> T | None:
+        """
+        Do *work* again and again until the log or the store is there; None when the process is to stop before.
+
+        Waiting shows signs of life: an absent broker is no reason to kill the process.
+        """
+        told = False
+        while not self.stopping():
+            self.watchdog.beat()
+            try:
+                result = work()
+            except (LogUnavailable, SeenStoreAway) as error:
+                self.readiness.blocked(part, str(error))
+                if not told:
+                    logger.warning("waiting", extra={"for": part, "reason": str(error)})
+                told = True
+                self.stopping.wait(_PATIENCE_S)
+            else:
+                self.readiness.clear(part)
+                return result
+        return None
+
+
+@contextmanager
+def serving(
+    settings: Settings,
+    *,
+    routes: Iterable[str] = (),
+    feeds: Iterable[str] = (),
+    port: int | None = None,
+    parent: int | None = None,
+) -> Iterator[Service]:
+    """
+    Give a service whose signals, watchdog and health answers work; they end with it.
+
+    *port*: of the health answers, else the configured one, 0 for none. *parent*: the process to die with.
+    """
+    service = Service(settings, routes=routes, feeds=feeds)
+    stop_on_signals(service.stopping, then=lambda: service.watchdog.stop_within(settings.worker.grace - _KILL_MARGIN_S))
+    if parent is not None:
+        die_with_parent(parent)
+    service.watchdog.start()
+    server = _health_server(settings, service, settings.http.port if port is None else port)
+    try:
+        yield service
+    finally:
+        if server is not None:
+            server.close()
+        service.watchdog.close()
+
+
+def _health_server(settings: Settings, service: Service, port: int) -> HealthServer | None:
+    if not port:
+        return None
+    try:
+        server = HealthServer(
+            host=settings.http.host,
+            port=port,
+            registry=service.metrics.registry,
+            alive=service.watchdog.alive,
+            reasons=service.readiness.reasons,
+        )
+    except OSError as error:
+        raise WrongSettings(f"http.port {settings.http.host}:{port}: {error.strerror}") from error
+    server.start()
+    return server
+
+
+def parent_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option by which `run` tells its workers who started them."""
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)

@@ -1,0 +1,156 @@
+"""
+Puts the parts together as the settings say; nothing else knows them all.
+
+What only some commands need is loaded when they ask: a poller never loads the taggers, a `tail` neither.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from worker.edges.clock import SystemClock
+from worker.edges.settings_file import Origin
+from worker.edges.yaml_file import Fault, FileFaults
+from worker.enriching import EnricherEvents, TopicNames
+from worker.options import add_common, load_settings
+from worker.ports import Log, Member, SeenStore
+from worker.settings import Settings, Where
+from worker.stores import open_log, open_seen
+
+if TYPE_CHECKING:
+    from worker.edges.fetch import FetchSettings
+    from worker.feed_config import FeedConfig
+    from worker.loops.enricher import Enricher
+    from worker.loops.poller import Poller
+    from worker.polling import Fetcher, PollerEvents
+    from worker.ruleset import Taxonomy
+
+__all__ = ["Setup", "add_common", "setup"]
+
+
+@contextmanager
+def setup(args: argparse.Namespace) -> Iterator[Setup]:
+    """Give what the settings of *args* make; all that was opened is closed at the end. Raises: FileFaults."""
+    loaded = load_settings(args)
+    with ExitStack() as stack:
+        yield Setup(loaded.settings, loaded.origins, environ=os.environ, stack=stack)
+
+
+def _no_beat() -> None:
+    """Nobody watches."""
+
+
+class Setup:
+    """The parts of an installation, made when they are asked for."""
+
+    def __init__(
+        self, settings: Settings, origins: Mapping[Where, Origin], *, environ: Mapping[str, str], stack: ExitStack
+    ) -> None:
+        self.settings = settings
+        self.origins = origins
+        self.environ = environ
+        self.topics = TopicNames(prefix=settings.topics.prefix)
+        self._stack = stack
+        self._taxonomy: Taxonomy | None = None
+
+    def log(self, *, beat: Callable[[], None] = _no_beat) -> Log:
+        """Open the log; *beat* is called around its waits. Raises: LogError."""
+        log = open_log(self.settings, self.environ, beat=beat)
+        self._stack.callback(log.close)
+        return log
+
+    def seen(self, *, namespace: str | None = None) -> SeenStore:
+        """Open the seen store; *namespace* replaces the configured one. Raises: WrongSettings."""
+        store = open_seen(self.settings, self.environ, namespace=namespace)
+        self._stack.callback(store.close)
+        return store
+
+    def taxonomy(self) -> Taxonomy:
+        """Load the rules of regions, pairs, topics and routes, once. Raises: FileFaults."""
+        if self._taxonomy is None:
+            from worker.edges.taxonomy import load_taxonomy  # noqa: PLC0415
+
+            self._taxonomy = load_taxonomy(self.settings.taxonomy.dir)
+        return self._taxonomy
+
+    def routes(self) -> tuple[str, ...]:
+        """Return what follows the prefix in the names of the routes' topics."""
+        return tuple(dict.fromkeys(route.topic for route in self.taxonomy().routes))
+
+    def feeds(self) -> tuple[FeedConfig, ...]:
+        """Read the feed list. Raises: FileFaults."""
+        from worker.edges import feed_list  # noqa: PLC0415
+        from worker.edges.feed_settings import Defaults  # noqa: PLC0415
+
+        given = self.settings.poller
+        if given.feeds is None:
+            raise FileFaults([Fault(file="poller.feeds", line=0, reason="no feed list; give one with --feeds FILE")])
+        defaults = Defaults(
+            interval_s=given.interval, first_age_s=given.first_poll_max_age, ports=frozenset(given.ports)
+        )
+        return feed_list.read(given.feeds, defaults=defaults)
+
+    def fetch_settings(self) -> FetchSettings:
+        """Return the deadlines and bounds of every fetch."""
+        from worker.edges.fetch import FetchSettings  # noqa: PLC0415
+
+        return FetchSettings(ports=frozenset(self.settings.poller.ports), contact=self.settings.poller.contact)
+
+    def poller(
+        self, feeds: tuple[FeedConfig, ...], *, log: Log, fetcher: Fetcher, clock: SystemClock, events: PollerEvents
+    ) -> Poller:
+        """Return a poller of *feeds*; call it inside the event loop that it will run in."""
+        from worker.edges import feeds as feed_documents  # noqa: PLC0415
+        from worker.loops.poller import Poller, PollerSettings  # noqa: PLC0415
+
+        return Poller(
+            feeds,
+            log=log,
+            fetcher=fetcher,
+            parse=feed_documents.parse,
+            clock=clock,
+            events=events,
+            settings=PollerSettings(
+                raw_topic=self.topics.raw,
+                state_topic=self.topics.feed_state,
+                concurrency=self.settings.poller.concurrency,
+            ),
+        )
+
+    def enricher(
+        self,
+        *,
+        member: Member,
+        seen: SeenStore,
+        clock: SystemClock,
+        events: EnricherEvents,
+        output_prefix: str | None = None,
+        reprocessed: bool = False,
+    ) -> Enricher:
+        """Return a worker's loop; *output_prefix* and *reprocessed* are for a replay."""
+        from worker.edges.language_model import classify  # noqa: PLC0415
+        from worker.loops.enricher import Enricher, EnricherSettings  # noqa: PLC0415
+        from worker.stages.language import detect  # noqa: PLC0415
+
+        given = self.settings.worker
+        output = None if output_prefix is None else replace(self.topics, prefix=output_prefix)
+        return Enricher(
+            member=member,
+            seen=seen,
+            taxonomy=self.taxonomy(),
+            detect=lambda text, hint: detect(text, hint, classify),
+            clock=clock,
+            events=events,
+            settings=EnricherSettings(
+                topics=self.topics,
+                output=output,
+                max_records=given.batch_max,
+                dead_letter_run=given.dead_letter_run,
+                reprocessed=reprocessed,
+            ),
+        )
