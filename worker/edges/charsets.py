@@ -67,11 +67,10 @@ def decode(body: bytes, content_type: str = "") -> tuple[str, tuple[str, ...]]:
             return _with(body[len(mark) :], marked)
     if unmarked := _UNMARKED.get(body[:4]):
         return _with(body, unmarked)
-    if b"\x1b" not in body:  # ISO 2022 is seven-bit, and so valid UTF-8
-        try:
-            return body.decode("utf-8"), ()
-        except UnicodeDecodeError:
-            pass
+    # ISO 2022 is seven-bit, and so valid UTF-8: its shifts tell it.
+    text, flags = _with(body, "iso2022_jp" if b"\x1b$" in body else "utf-8")
+    if not flags:
+        return text, ()
     declared = _declared(body, content_type)
     for name in declared:
         text, flags = _with(body, name)
@@ -82,6 +81,8 @@ def decode(body: bytes, content_type: str = "") -> tuple[str, tuple[str, ...]]:
         if not flags:
             return text, ("charset-guessed",)
     text, flags = _with(body, declared[0] if declared else guess or "cp1252")
+    if declared and 2 * text.count("\ufffd") > sum(not char.isascii() for char in text):
+        return _with(body, "cp1252")[0], ("charset-guessed", "charset-errors")  # the declaration was plainly wrong
     return text, flags if declared else ("charset-guessed", *flags)
 
 

@@ -128,7 +128,7 @@ def absolute(link: str | None, base: str | None) -> str | None:
     try:
         joined = urljoin(base or "", link)
         parsed = can_ada.parse(joined)
-    except (ValueError, UnicodeError):
+    except (ValueError, TypeError):  # TypeError: a lone surrogate
         return None
     if parsed.protocol not in {"http:", "https:"} or not parsed.hostname or parsed.has_credentials():
         return None

@@ -18,16 +18,15 @@ from feedparser import api
 from lxml import etree
 
 from worker.edges import charsets, feed_entries, json_feed
-from worker.edges.xml_driver import IllFormed, TooComplex
+from worker.edges.xml_driver import EntityDeclared, IllFormed, TooComplex
 from worker.polling import NotAFeed, ParsedFeed
 
 MAX_ENTRIES = 2000
 _ROOT = re.compile(r"<([A-Za-z_][\w.\-]*:)?([A-Za-z_][\w.\-]*)")
 _ROOTS = frozenset({"rss", "rdf", "feed", "channel"})
-_DECLARATION = re.compile(r"^\ufeff?\s*(?:<\?xml[^>]*\?>)?\s*")
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_SPACE = re.compile(r"\s*")
 _CDATA_OR_AMPERSAND = re.compile(
-    r"<!\[CDATA\[.*?\]\]>|&(?:(#\d{1,7}|#x[0-9a-fA-F]{1,6});|([A-Za-z]\w{0,31});)?", re.DOTALL
+    r"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(?:(#\d{1,7}|#x[0-9a-fA-F]{1,6});|([A-Za-z]\w{0,31});)?", re.DOTALL
 )
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _XML_ENTITIES = frozenset({"amp", "lt", "gt", "quot", "apos"})
@@ -39,16 +38,18 @@ api.PREFERRED_XML_PARSERS[:] = ["worker.edges.xml_driver"]
 def parse(body: bytes, *, content_type: str, base_url: str | None, now: datetime) -> ParsedFeed | NotAFeed:
     """Return the feed that *body* is; *base_url* is where it came from, *now* bounds its dates."""
     text, flags = charsets.decode(body, content_type)
-    text = _DECLARATION.sub("", text, count=1)
-    if not text.strip():
+    text = text.lstrip("\ufeff \t\r\n")
+    if not text:
         return NotAFeed(reason="empty")
     if text.startswith("{"):
         return json_feed.parse(text, base_url=base_url, now=now, max_entries=MAX_ENTRIES, flags=flags)
-    root = _ROOT.search(_COMMENT.sub("", text[: 64 * 1024]))
+    start = _prolog_end(text)
+    root = _ROOT.search(text, start, start + 64 * 1024)
     if root is None or root[2].lower() not in _ROOTS:
         return NotAFeed(reason="not-a-feed", detail=f"the document is <{root[2][:40]}>" if root else "no markup")
-    if "<!ENTITY" in text[: text.find(root[0])]:
+    if "<!ENTITY" in text[:start]:
         return NotAFeed(reason="doctype", detail="declares entities")
+    text = text[root.start() :]
     try:
         try:
             found = _feedparser(text)
@@ -58,6 +59,8 @@ def parse(body: bytes, *, content_type: str, base_url: str | None, now: datetime
             if mended is None:
                 return NotAFeed(reason="ill-formed", detail=str(error)[:300])
             found = _feedparser(mended)
+    except EntityDeclared as error:
+        return NotAFeed(reason="doctype", detail=str(error))
     except TooComplex as error:
         return NotAFeed(reason="too-complex", detail=str(error))
     except Exception as error:  # noqa: BLE001  # whatever a feed makes the parser do, it stays that feed's fault
@@ -65,6 +68,32 @@ def parse(body: bytes, *, content_type: str, base_url: str | None, now: datetime
     if not found.version and not found.entries:
         return NotAFeed(reason="not-a-feed", detail=f"<{root[2][:40]}> without entries")
     return feed_entries.from_feedparser(found, base_url=base_url, now=now, max_entries=MAX_ENTRIES, flags=flags)
+
+
+def _prolog_end(text: str) -> int:
+    """Return where declarations, comments and the document type end: only the root element goes to a parser."""
+    at = 0
+    while True:
+        at = _space_end(text, at)
+        if text.startswith("<!--", at):
+            end, length = text.find("-->", at + 4), 3
+        elif text.startswith("<?", at):
+            end, length = text.find("?>", at + 2), 2
+        elif text.startswith("<!", at):
+            end, length = text.find(">", at), 1
+            subset = text.find("[", at, end)
+            if subset >= 0:
+                end = text.find(">", max(text.find("]", subset), subset))
+        else:
+            return at
+        if end < 0:
+            return len(text)
+        at = end + length
+
+
+def _space_end(text: str, start: int) -> int:
+    match = _SPACE.match(text, start)
+    return match.end() if match else start
 
 
 def _feedparser(text: str) -> feedparser.FeedParserDict:

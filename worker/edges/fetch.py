@@ -68,11 +68,17 @@ class HttpFetcher:
         settings: FetchSettings | None = None,
         *,
         lookup: guard.Lookup = guard.lookup,
+        open_socket: guard.OpenSocket = guard.guarded_socket,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """*lookup* resolves names; *tls* replaces the system's trust, for tests and for private authorities."""
+        """
+        *lookup* resolves names; *tls* replaces the system's trust, for private authorities.
+
+        *open_socket* makes the sockets of all but private hosts, and so has the last word on each of their addresses.
+        """
         self._settings = settings or FetchSettings()
         self._lookup = lookup
+        self._open_socket = open_socket
         self._tls = tls
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -198,7 +204,7 @@ class HttpFetcher:
             connector = aiohttp.TCPConnector(
                 limit=0,
                 resolver=guard.GuardedResolver(self._lookup, private=private),
-                socket_factory=None if private else guard.guarded_socket,
+                socket_factory=None if private else self._open_socket,
                 **tls,
             )
             session = self._sessions[private] = aiohttp.ClientSession(

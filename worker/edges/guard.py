@@ -48,6 +48,8 @@ _DENIED_V6 = [
 ]
 _NAT64 = ip_network("64:ff9b::/96")
 
+AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
+OpenSocket = Callable[[AddressInfo], socket.socket]
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 
 
@@ -107,7 +109,7 @@ def host_of(url: str) -> str | None:
     """Return the host of *url* in the form in which `check` compares it, None when it has none."""
     try:
         return str(can_ada.parse(url).hostname).strip("[]").rstrip(".") or None
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a lone surrogate
         return None
 
 
@@ -142,7 +144,7 @@ def _refused_host(host: str) -> str | None:
     return None
 
 
-def guarded_socket(info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+def guarded_socket(info: AddressInfo) -> socket.socket:
     """Make the socket for one address that is about to be connected to. Raises: AddressRefused."""
     family, kind, protocol, _, address = info
     if family not in {socket.AF_INET, socket.AF_INET6}:

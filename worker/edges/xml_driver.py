@@ -21,6 +21,10 @@ class TooComplex(Exception):
     """The document exceeds a limit."""
 
 
+class EntityDeclared(Exception):
+    """The document declares entities: what bombs and file readers are made of, and no feed needs."""
+
+
 class IllFormed(Exception):
     """The document is not well-formed XML."""
 
@@ -38,6 +42,7 @@ class LimitedParser(ExpatParser):
         parser: Any = vars(self)["_parser"]
         parser.buffer_size = 65_536
         parser.buffer_text = True
+        parser.EntityDeclHandler = _refuse_entity
 
     def feed(self, data: Any, isFinal: bool = False) -> None:  # noqa: N803  # the base class's name
         """Raises: IllFormed, TooComplex."""
@@ -60,6 +65,10 @@ class LimitedParser(ExpatParser):
     def end_element_ns(self, name: str) -> None:
         self._depth -= 1
         super().end_element_ns(name)
+
+
+def _refuse_entity(*_declaration: object) -> None:
+    raise EntityDeclared("declares entities")
 
 
 def create_parser() -> LimitedParser:

@@ -37,7 +37,7 @@ def canonical_link(url: str) -> str | None:
     """
     try:
         parsed = can_ada.parse(url)
-    except (ValueError, UnicodeError):
+    except (ValueError, TypeError):  # TypeError: a lone surrogate
         return None
     if parsed.protocol not in {"http:", "https:"} or not parsed.hostname or parsed.has_credentials():
         return None
