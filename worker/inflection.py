@@ -1,5 +1,5 @@
 """
-The forms of names in Slavic languages, by general rules: what a name may look like in any case.
+The forms of names in Slavic languages and Arabic, by general rules: what a name may look like in any case.
 
 Too many forms do no harm (nobody writes them), a missing one does. Pure functions over str.
 """
@@ -120,3 +120,19 @@ def inhabitant(word: str) -> list[str]:
     else:
         forms = [*noun(word, "ru"), *(word + ending for ending in "ы и ов ам ами ах".split())]
     return [*forms, *(form[0].upper() + form[1:] for form in forms)]
+
+
+def arabic(word: str) -> list[str]:
+    """Return an Arabic name with the particles written onto it, and, of one word, its adjectives (روسيا: الروسية)."""
+    forms = [word]
+    if " " not in word and len(word) > 3:
+        bare = word.removeprefix("ال")
+        for ending in ("يا", "ة", "ا", "ي"):
+            bare = bare.removesuffix(ending) if len(bare) - len(ending) > 1 else bare
+        adjectives = [bare + ending for ending in ("ية", "يين", "يون", "يا")]
+        if len(bare) > 3:
+            adjectives.append(bare + "ي")
+        forms += [form for adjective in adjectives for form in (adjective, "ال" + adjective)]
+    attached = [particle + form for form in forms for particle in ("و", "ب", "ل", "ف")]
+    attached += ["لل" + form.removeprefix("ال") for form in forms if form.startswith("ال")]
+    return [*forms, *attached]

@@ -35,6 +35,8 @@ def _list(value: object) -> list[str]:
 
 def _forms(text: str, kind: str, language: str) -> Iterable[str]:
     """Return all forms of one entry of countries.yaml."""
+    if language == "ar":
+        return inflection.arabic(text)
     if language in inflection.LANGUAGES:
         if kind == "adj":
             return inflection.adjective(text, language)
@@ -68,7 +70,10 @@ def _territories(folder: Path) -> Iterator[Alias]:
     for line in (folder / "names.tsv").read_text(encoding="utf-8").splitlines():
         code, language, text = line.split("\t")
         gate = None if language in _EVERYWHERE else language
-        forms = inflection.name(text, language) if language in inflection.LANGUAGES else (text,)
+        if language == "ar":
+            forms = inflection.arabic(text)
+        else:
+            forms = inflection.name(text, language) if language in inflection.LANGUAGES else [text]
         for form in forms:
             yield Alias(text=form, codes=(code,), rule=f"country.{language}", language=gate)
 
@@ -129,7 +134,7 @@ def _pairs(document: yaml_file.Document, countries: Iterable[str]) -> Iterator[A
         for short in _list(text):
             dense = len(short) == 2
             after = f"(?!.{{0,2}}(?:{follow}))[\u4e00-\u9fff가-힣]" if dense else None
-            before = "[集其空心当當年高初途之期今昨明每近0-9]$" if short[0] in "中日" else None
+            before = "[集其空心当當年高初途之期今昨明每近曜毎0-9０-９一二三四五六七八九十]$" if short[0] in "中日" else None
             yield Alias(text=short, codes=codes, rule="pair", weight=0.9, after=after, before=before)
             if "\u4e00" <= short[0] <= "\u9fff" and dense:
                 for name in names:
@@ -177,16 +182,21 @@ def _places(folder: Path, more: dict[str, str]) -> tuple[tuple[Place, ...], tupl
     return tuple(places), tuple(aliases)
 
 
-def load_regions(folder: Path) -> tuple[RegionRules, PairRules]:
+def load_regions(folder: Path, own: Path | None = None) -> tuple[RegionRules, PairRules]:
     """
-    Read the region, place and pair rules of *folder*.
+    Read the region, place and pair rules of *folder*; a user's *own* folder may add `regions.d/*.yaml`.
+
+    Its phrases.yaml or pairs.yaml, where there is one, stands for that of *folder*.
 
     Raises: yaml_file.FileFaults: with all faults found, by file and line.
     """
     documents = [yaml_file.read(folder / "countries.yaml")]
-    documents += [yaml_file.read(path) for path in sorted((folder / "regions.d").glob("*.yaml"))]
-    phrases = yaml_file.read(folder / "phrases.yaml")
-    pairs = yaml_file.read(folder / "pairs.yaml")
+    for home in (folder, own) if own else (folder,):
+        documents += [yaml_file.read(path) for path in sorted((home / "regions.d").glob("*.yaml"))]
+    phrases, pairs = (
+        yaml_file.read(own / name if own and (own / name).exists() else folder / name)
+        for name in ("phrases.yaml", "pairs.yaml")
+    )
     named = [alias for document in documents for alias in _countries(document)]
     named += _territories(folder)
     more = phrases.take(dict[str, str], "places") or {}

@@ -126,7 +126,13 @@ def _keeps(alias: str, country: str, population: int, lexicon: Lexicon) -> bool:
         return tag == "ns" or (not tag and population >= FOREIGN and country in HAN_HOME)
     if CYRILLIC.fullmatch(alias):
         return not alias.endswith(("ый", "ий", "ой", "ая", "ое", "ов", "ев", "ин"))
-    return not HANGUL.fullmatch(alias) or alias not in KOREAN_WORDS
+    if HANGUL.fullmatch(alias):
+        at_home = country in {"KR", "KP"} or population >= 5_000_000
+        return alias not in KOREAN_WORDS and (len(alias) > 2 or at_home)
+    if KANA.fullmatch(alias):
+        return len(alias) > 3 or population >= 1_000_000
+    common = all(word in lexicon.words for word in re.split(r"[ \-]", alias.lower()))
+    return not (LATIN.fullmatch(alias) and common and population < 100_000)
 
 
 def _row(fields: tuple[object, ...], aliases: Iterable[str], lexicon: Lexicon) -> str:
@@ -134,7 +140,7 @@ def _row(fields: tuple[object, ...], aliases: Iterable[str], lexicon: Lexicon) -
     unique = dict.fromkeys(
         alias
         for alias in aliases
-        if len(alias) > 1 and "|" not in alias and (fields[1] == "C" or _keeps(alias, country, population, lexicon))
+        if len(alias) > 1 and "|" not in alias and (fields[1] != "c" or _keeps(alias, country, population, lexicon))
     )
     marked = [("?" if lexicon.ambiguous(alias) else "") + alias for alias in unique]
     return "\t".join([*map(str, fields), "|".join(marked)])
