@@ -65,6 +65,7 @@ def settings_for(broker: KafkaBroker) -> KafkaSettings:
     return KafkaSettings(
         bootstrap=broker.bootstrap,
         session_timeout_ms=6000,
+        heartbeat_interval_ms=500,
         request_timeout_ms=3000,
         delivery_timeout_ms=4000,
         transaction_timeout_ms=10_000,

@@ -75,7 +75,7 @@ class KafkaMember:
         """By owned partition the offset that is known to be committed, else the first that we read."""
         self._rewinds = 0
         self._must_rewind = False
-        self._last_membership: Membership | None = None
+        self._closed = False
         self._stopped: LogError | None = None
         for topic in subscribe:
             topics.facts(topic)  # a topic that is missing is told at once, not waited for
@@ -111,7 +111,6 @@ class KafkaMember:
         if not membership.valid:
             self.rewind()
             return Batch()
-        self._last_membership = membership
         return Batch(
             records=tuple(to_log_record(record) for records in found.values() for record in records),
             membership=membership,
@@ -168,13 +167,14 @@ class KafkaMember:
         if self._producer is not None:
             kafka_clients.discard(self._producer)
             self._producer = None
+        if self._closed:
+            return
+        self._closed = True
+        member_id = self._consumer.group_metadata().member_id
         with contextlib.suppress(*_CLIENT_ERRORS):
             self._consumer.close(autocommit=False, timeout_ms=3000)
-        if self._settings.leave_on_close and self._last_membership is not None:
-            self._topics.remove_member(
-                self._group, identity=self._identity, member_id=self._last_membership.group.member_id
-            )
-            self._last_membership = None
+        if self._settings.leave_on_close and member_id:
+            self._topics.remove_member(self._group, identity=self._identity, member_id=member_id)
 
     def _check_alive(self) -> None:
         if self._stopped is not None:
