@@ -43,8 +43,8 @@ class Duration(float):
         return cls(seconds)
 
     def __str__(self) -> str:
-        """Return the shortest of the forms that `parse` reads."""
-        for unit in "wdhms":
+        """Return a short form that `parse` reads."""
+        for unit in "dhms":
             if self >= _UNITS[unit] and self % _UNITS[unit] == 0:
                 return f"{int(self / _UNITS[unit])}{unit}"
         return f"{float(self):g}s"

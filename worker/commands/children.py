@@ -89,7 +89,7 @@ class Children:
             try:
                 process.wait(max(0.1, deadline - self._monotonic()))
             except subprocess.TimeoutExpired:
-                logger.warning("a worker did not stop in time and was killed", extra={"process": process.pid})
+                logger.warning("a worker did not stop in time and was killed", extra={"pid": process.pid})
                 process.kill()
                 process.wait()
 

@@ -13,7 +13,7 @@ from worker.commands.output import progress, write
 from worker.edges.logging_setup import one_line
 from worker.edges.process import ExitCode
 from worker.options import moment
-from worker.ports import Log, LogRecord, NewRecord, TopicPartition
+from worker.ports import Appender, Log, LogRecord, NewRecord, TopicPartition
 from worker.wiring import Setup, add_common, setup
 
 EXAMPLES = """\
@@ -86,15 +86,22 @@ def retry(context: Setup, log: Log, records: Iterator[LogRecord], *, dry_run: bo
                 sent += 1
                 batch.append(_again(record, context.topics.raw))
                 if len(batch) >= _BATCH:
-                    _send(appender.append, batch, dry_run=dry_run)
+                    _send(appender, batch, dry_run=dry_run)
                     shown.show(sent)
-            _send(appender.append, batch, dry_run=dry_run)
+            _send(appender, batch, dry_run=dry_run)
     finally:
         appender.close()
     write(
         f"{'would be sent' if dry_run else 'sent'} again: {sent}"
         + (f"; too large, only kept cut: {cut}" if cut else "")
     )
+
+
+def _send(appender: Appender, batch: list[NewRecord], *, dry_run: bool) -> None:
+    """Append *batch* and empty it."""
+    if batch and not dry_run:
+        appender.append(batch)
+    batch.clear()
 
 
 def _again(record: LogRecord, topic: str) -> NewRecord:

@@ -73,7 +73,7 @@ class StoryPrinter(threading.Thread):
         except BrokenPipeError:
             self.broken = True
         except LogError as error:
-            logger.error("stories are no longer shown", exc_info=error)
+            logger.warning("stories are no longer shown", exc_info=error)
 
     def _print(self, log: Log) -> None:
         paint = Painter(colour=sys.stdout.isatty())

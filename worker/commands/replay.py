@@ -61,13 +61,13 @@ def run(args: argparse.Namespace) -> int:
             log = context.log(beat=service.watchdog.beat)
             ensure_topics(log, topic_specs(context.settings, context.routes(), prefix=target), create=not args.live)
             print(f"{name} starts; --name {name} goes on where it stops", file=sys.stderr)
-            done = _replay(context, service, log, args, target, name)
+            done = _replay(context, service, log, args, target=target, name=name)
             stopped = service.stopping()
     print(f"{'stopped after' if stopped else 'replayed'} {done} raw records onto {target}*", file=sys.stderr)
     return ExitCode.OK
 
 
-def _replay(context: Setup, service: Service, log: Log, args: argparse.Namespace, target: str, name: str) -> int:
+def _replay(context: Setup, service: Service, log: Log, args: argparse.Namespace, *, target: str, name: str) -> int:
     """Work through the span with a group of its own; return how many raw records were judged again."""
     settings, raw = context.settings, context.topics.raw
     group = f"{settings.kafka.group_prefix}{name}"

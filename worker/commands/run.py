@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
                 printer=StoryPrinter(partial(open_log, settings, os.environ), names.enriched, start),
             )
             code, summary = _work(parts, once=args.once)
+            service.watchdog.close()  # all has stopped; what follows only counts
             if summary is not None and code == ExitCode.OK:
                 counts = outcomes(log, names, start)
                 _print_summary(summary, counts, time.monotonic() - started)
