@@ -39,12 +39,15 @@ def test_opml_gives_feeds_in_order_and_groups_give_their_settings(tmp_path: Path
             '<outline text="Korea" language="ko" labels="country=KR; tier=1" d:interval="10m">',
             '<outline type="rss" text="Bay" xmlUrl="https://bay.example.com/rss" htmlUrl="https://bay.example.com/"/>',
             '<outline text="Deep"><outline text="Port" xmlUrl="https://port.example.com/rss" id="port" language="en"',
-            ' d:fullText="when-short" rights="excerpt" usageTerms="Ask" interval="60" enabled="no" maxAge="3d"/></outline>',
+            ' d:fullText="when-short" rights="excerpt" usageTerms="Ask"',
+            ' interval="60" enabled="no" maxAge="3d"/></outline>',
             "</outline>",
             '<outline text="File" xmlUrl="local/a.rss"/>',
+            '<outline text="Same form" xmlUrl="file:///srv/feeds/b%20c.rss"/>',
         ),
     )
-    bay, port, file = read(path)
+    bay, port, file, absolute = read(path)
+    assert absolute.path == Path("/srv/feeds/b c.rss")
     assert (bay.title, bay.language, bay.interval_s, dict(bay.labels)) == (
         "Bay",
         "ko",
@@ -110,7 +113,7 @@ def test_all_faults_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("a.opml", "<opml><body>", "end tag"),
+        ("a.opml", "<opml><body>", "Premature end"),
         ("a.opml", "<html/>", "not OPML"),
         ("a.opml", opml(), "lists no feed"),
         ("a.yaml", "feeds: [{url: 1}]", "expected text"),

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from worker.edges import guard
 from worker.feed_config import DAY_S, DEFAULT_INTERVAL_S, FeedConfig, FeedLimits, FullText
@@ -52,6 +54,8 @@ def feed_of(given: Given, *, folder: Path, defaults: Defaults) -> tuple[FeedConf
     """Return the feed, or None, and all that is wrong with it; *folder* is what a relative path is relative to."""
     taker = _Taker(given.values)
     url, path = taker.take("url", _string, None), taker.take("path", _string, None)
+    if url is not None and url.lower().startswith("file:") and path is None:
+        url, path = None, url2pathname(urlsplit(url).path)
     if (url is None) == (path is None):
         taker.faults.append("a feed needs either an address or a path")
     private = taker.take("private", _yes_no, False)

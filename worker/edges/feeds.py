@@ -49,25 +49,32 @@ def parse(body: bytes, *, content_type: str, base_url: str | None, now: datetime
         return NotAFeed(reason="not-a-feed", detail=f"the document is <{root[2][:40]}>" if root else "no markup")
     if "<!ENTITY" in text[:start]:
         return NotAFeed(reason="doctype", detail="declares entities")
-    text = text[root.start() :]
+    found = _understood(text[root.start() :])
+    if isinstance(found, NotAFeed):
+        return found
+    document, mended = found
+    if not document.version and not document.entries:
+        return NotAFeed(reason="not-a-feed", detail=f"<{root[2][:40]}> without entries")
+    flags = (*flags, "ill-formed") if mended else flags
+    return feed_entries.from_feedparser(document, base_url=base_url, now=now, max_entries=MAX_ENTRIES, flags=flags)
+
+
+def _understood(text: str) -> tuple[feedparser.FeedParserDict, bool] | NotAFeed:
+    """Return what feedparser makes of *text* and whether it had to be mended first."""
     try:
         try:
-            found = _feedparser(text)
+            return _feedparser(text), False
         except IllFormed as error:
-            flags = (*flags, "ill-formed")
             mended = _mend(text)
             if mended is None:
                 return NotAFeed(reason="ill-formed", detail=str(error)[:300])
-            found = _feedparser(mended)
+            return _feedparser(mended), True
     except EntityDeclared as error:
         return NotAFeed(reason="doctype", detail=str(error))
     except TooComplex as error:
         return NotAFeed(reason="too-complex", detail=str(error))
     except Exception as error:  # noqa: BLE001  # whatever a feed makes the parser do, it stays that feed's fault
         return NotAFeed(reason="ill-formed", detail=f"{type(error).__name__}: {error}"[:300])
-    if not found.version and not found.entries:
-        return NotAFeed(reason="not-a-feed", detail=f"<{root[2][:40]}> without entries")
-    return feed_entries.from_feedparser(found, base_url=base_url, now=now, max_entries=MAX_ENTRIES, flags=flags)
 
 
 def _prolog_end(text: str) -> int:
