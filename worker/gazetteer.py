@@ -75,20 +75,18 @@ def bounded(text: str, start: int, end: int) -> bool:
     instead of regular expressions: this runs for every raw hit.
     """
     first, last = text[start], text[end - 1]
-    if start:
-        before = text[start - 1]
-        if first < _UNSPACED_FROM:
-            if before < _UNSPACED_FROM and before.isalnum():
-                return False
-        elif "\uac00" <= first <= "\ud7a3":
-            if "\uac00" <= before <= "\ud7a3":
-                return False
-        elif "\u30a1" <= first <= "\u30fc" and _KATAKANA.match(before):
+    before = text[start - 1] if start else " "
+    after = text[end] if end < len(text) else " "
+    if first < _UNSPACED_FROM:
+        if before.isalnum() and before < _UNSPACED_FROM:
             return False
-    if end < len(text):
-        after = text[end]
-        if last < _UNSPACED_FROM:
-            return not (after < _UNSPACED_FROM and (after.isalnum() or after == "_"))
-        if "\u30a1" <= last <= "\u30fc" and _KATAKANA.match(after):
-            return end - start >= 4 and "\u30a1" <= first <= "\u30fc"
+    elif "\uac00" <= first <= "\ud7a3":
+        if "\uac00" <= before <= "\ud7a3":
+            return False
+    elif "\u30a1" <= first <= "\u30fc" and _KATAKANA.match(before):
+        return False
+    if last < _UNSPACED_FROM:
+        return not ((after.isalnum() and after < _UNSPACED_FROM) or after == "_")
+    if "\u30a1" <= last <= "\u30fc" and _KATAKANA.match(after):
+        return end - start >= 4 and "\u30a1" <= first <= "\u30fc"
     return True

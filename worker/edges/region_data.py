@@ -60,9 +60,7 @@ def _countries(document: yaml_file.Document) -> Iterator[Alias]:
                     rule = f"{_RULES[kind]}.{language}"
                     caps = kind != "leader" and text not in {"US"}
                     for form in _forms(text, kind, language):
-                        yield Alias(
-                            text=form, codes=(code,), rule=rule, weight=weight, language=gate, in_caps=caps
-                        )
+                        yield Alias(text=form, codes=(code,), rule=rule, weight=weight, language=gate, in_caps=caps)
 
 
 def _territories(folder: Path) -> Iterator[Alias]:
@@ -134,7 +132,9 @@ def _pairs(document: yaml_file.Document, countries: Iterable[str]) -> Iterator[A
         for short in _list(text):
             dense = len(short) == 2
             after = f"(?!.{{0,2}}(?:{follow}))[\u4e00-\u9fff가-힣]" if dense else None
-            before = "[集其空心当當年高初途之期今昨明每近曜毎0-9０-９一二三四五六七八九十]$" if short[0] in "中日" else None
+            before = (
+                "[集其空心当當年高初途之期今昨明每近曜毎0-9０-９一二三四五六七八九十]$" if short[0] in "中日" else None
+            )
             yield Alias(text=short, codes=codes, rule="pair", weight=0.9, after=after, before=before)
             if "\u4e00" <= short[0] <= "\u9fff" and dense:
                 for name in names:

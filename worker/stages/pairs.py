@@ -8,11 +8,12 @@ that tells a relation.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations, pairwise
+
+import ahocorasick_rs
 
 from worker.gazetteer import PairRules
 from worker.records import Article, Evidence, Mention, PairTag, RegionTag
@@ -22,6 +23,9 @@ MAX_COUNTRIES = 5
 """Of how many countries that an article is about pairs are sought."""
 EVIDENCE = 3
 _JOIN = re.compile(r"\s?[-–‐—/·・]\s?")
+_STOP = re.compile(r"[。！？\n]|[.!?](?=\s)")
+_LONGEST = 300
+"""Characters between two mentions of one sentence, and around them, that are looked at."""
 _LEAD = 450
 
 
@@ -40,15 +44,27 @@ class _Found:
     evidence: list[Evidence] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Cues:
+    automaton: ahocorasick_rs.AhoCorasick
+    kinds: tuple[str, ...]
+
+    def find(self, text: str, start: int, end: int) -> dict[str, tuple[int, int]]:
+        """Return by type of relation the span of its first cue in text[start:end]."""
+        part = fold(text[start:end])
+        found: dict[str, tuple[int, int]] = {}
+        for number, left, right in self.automaton.find_matches_as_indexes(part):
+            if part[left] < "\u1100" and left and part[left - 1].isalpha():
+                continue
+            found.setdefault(self.kinds[number], (start + left, start + right))
+        return found
+
+
 @lru_cache(maxsize=4)
-def _cue_pattern(cues: tuple[tuple[str, tuple[str, ...]], ...]) -> re.Pattern[str]:
-    """Return one pattern of all cues, a named group for each type."""
-    groups = []
-    for kind, words in cues:
-        parts = sorted(words, key=len, reverse=True)
-        forms = [rf"(?<!\w){re.escape(word)}" if word[0] < "\u1100" else re.escape(word) for word in parts]
-        groups.append(f"(?P<{kind}>{'|'.join(forms)})")
-    return re.compile("|".join(groups) or r"(?!)")
+def _compiled(cues: tuple[tuple[str, tuple[str, ...]], ...]) -> _Cues:
+    kinds = {word: kind for kind, words in reversed(cues) for word in words}
+    automaton = ahocorasick_rs.AhoCorasick(list(kinds), matchkind=ahocorasick_rs.MatchKind.LeftmostLongest)
+    return _Cues(automaton, tuple(kinds.values()))
 
 
 def tag_pairs(
@@ -59,12 +75,15 @@ def tag_pairs(
     allowed = {tuple(sorted(pair)) for pair in combinations(about, 2)}
     if not allowed:
         return PairResult(pairs=(), evidence=())
-    pattern = _cue_pattern(tuple(rules.cues.items()))
+    cues = _compiled(tuple(rules.cues.items()))
+    wanted = frozenset(about)
     found: dict[tuple[str, ...], _Found] = {}
     for name, text, boost in (("title", article.title, 3.0), ("body", article.body, 1.0)):
-        here = [mention for mention in mentions if mention.field == name and mention.weight > 0]
+        here = [
+            each for each in mentions if each.field == name and each.weight > 0 and not wanted.isdisjoint(each.codes)
+        ]
         if here:
-            _search(name, text, here, allowed, pattern, boost, found)
+            _search(name, text, here, allowed, cues, boost, found)
     tags = []
     evidence: list[Evidence] = []
     for codes, pair in sorted(found.items(), key=lambda item: (-item[1].score, item[0])):
@@ -81,28 +100,18 @@ def _search(
     text: str,
     mentions: list[Mention],
     allowed: set[tuple[str, ...]],
-    pattern: re.Pattern[str],
+    cues: _Cues,
     boost: float,
     found: dict[tuple[str, ...], _Found],
 ) -> None:
     """Add to *found* what the sentences of one field say."""
-    spans = sentences(text)
-    starts = [start for start, _ in spans]
-    by_sentence: dict[int, list[Mention]] = {}
-    for mention in mentions:
-        by_sentence.setdefault(max(0, bisect_right(starts, mention.start) - 1), []).append(mention)
-    folded: str | None = None
-    for number, here in by_sentence.items():
+    for here in _by_sentence(text, mentions):
         codes = {code for mention in here for code in mention.codes}
         pairs = [pair for pair in allowed if codes.issuperset(pair)]
         if not pairs:
             continue
-        folded = folded or fold(text)
-        start, end = spans[number]
-        kinds: dict[str, re.Match[str]] = {}
-        for match in pattern.finditer(folded, start, end):
-            if match.lastgroup is not None:
-                kinds.setdefault(match.lastgroup, match)
+        start, end = _around(text, here)
+        kinds = cues.find(text, start, end)
         weight = boost * (1.6 if start < _LEAD and name == "body" else 1.0)
         for pair in pairs:
             span, rule = _compound(text, here, pair)
@@ -113,7 +122,7 @@ def _search(
             for kind in kinds:
                 # A diplomatic word stands in most sentences on two states: it tells less than the others.
                 entry.types[kind] = entry.types.get(kind, 0.0) + weight * (0.6 if kind == "diplomacy" else 1.0)
-            left, right = span or _cue_span(next(iter(kinds.values())))
+            left, right = span or next(iter(kinds.values()))
             entry.evidence.append(
                 Evidence(
                     tag=f"pair:{'-'.join(pair)}",
@@ -126,8 +135,29 @@ def _search(
             )
 
 
-def _cue_span(match: re.Match[str]) -> tuple[int, int]:
-    return match.start(), match.end()
+def _by_sentence(text: str, mentions: list[Mention]) -> list[list[Mention]]:
+    """Group mentions that stand in one sentence; only the text between neighbours is looked at."""
+    groups = [[mentions[0]]]
+    for left, right in pairwise(mentions):
+        gap = right.start - left.end
+        same = gap <= _LONGEST and (
+            not _STOP.search(text, left.end, right.start) or len(sentences(text[left.start : right.end])) == 1
+        )
+        if same:
+            groups[-1].append(right)
+        else:
+            groups.append([right])
+    return groups
+
+
+def _around(text: str, here: list[Mention]) -> tuple[int, int]:
+    """Return where the sentence around mentions begins and ends; a stop after an abbreviation may cut it short."""
+    first, last = here[0].start, here[-1].end
+    start = max(0, first - _LONGEST)
+    for match in _STOP.finditer(text, start, first):
+        start = match.end()
+    stop = _STOP.search(text, last, last + _LONGEST)
+    return start, stop.start() if stop else min(len(text), last + _LONGEST)
 
 
 def _compound(text: str, here: list[Mention], pair: tuple[str, ...]) -> tuple[tuple[int, int] | None, str]:

@@ -17,6 +17,7 @@ import ahocorasick_rs
 
 from worker.gazetteer import Alias, Place, RegionRules, bounded
 from worker.records import Article, Evidence, Mention, PlaceTag, RegionTag
+from worker.text import is_unspaced
 
 LEAD = 450
 """Characters of the body that count as its lead."""
@@ -37,6 +38,9 @@ _DATELINE = re.compile(
     re.VERBOSE,
 )
 _LIST_GAP = re.compile(r"\s*(?:,? and (?:the )?|,|、|·|・|和|及|与|與|와 |과 |, и | и |や|&)\s*(?:the )?")
+_BEYOND = 8
+_GAP = 10
+"""The longest of those."""
 _MAJOR = frozenset("US CN RU JP KR KP IN CA AU DE UA GB BR MX IT ES PK ID TR VN TW IQ MM".split())
 """States whose first-level divisions the news names without naming the state."""
 _OTHER_LATIN = frozenset("pl cs de fr es it pt nl sv da no fi tr ro hu hr sk sl vi id lt lv et".split())
@@ -176,14 +180,6 @@ def _safe(place: Place) -> bool:
     return (place.kind == "C" and place.population >= 100_000) or place.population >= _SAFE_CITY
 
 
-def _accepts(text: str, start: int, end: int, entry: Entry) -> bool:
-    if not bounded(text, start, end):
-        return False
-    if entry.after is not None and entry.after.match(text, end):
-        return False
-    return entry.before is None or not entry.before.search(text, max(0, start - 32), start)
-
-
 def _hits(text: str, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iterator[_Hit]:
     """Yield what the automaton finds in *text* and the boundaries allow; a refused long name gives way to a shorter."""
     automaton = gazetteer.capitals if caps else gazetteer.automaton
@@ -191,13 +187,12 @@ def _hits(text: str, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iter
     for number, start, end in automaton.find_matches_as_indexes(text):
         entry = entries[numbers[number] if caps else number]
         alias = entry.alias
-        if not _accepts(text, start, end, entry):
-            cut = text.rfind(" ", start, end)
-            if cut > start:
-                yield from (
-                    _Hit(start + hit.start, start + hit.end, hit.entry, hit.alias)
-                    for hit in _hits(text[start:cut], gazetteer, language, caps=caps)
-                )
+        if (
+            not bounded(text, start, end)
+            or (entry.after is not None and entry.after.match(text, end))
+            or (entry.before is not None and entry.before.search(text, max(0, start - 32), start))
+        ):
+            yield from _behind(text, start, end, gazetteer, language, caps=caps)
             continue
         if entry.gated and alias is None:
             alias = next((each for each in entry.gated if each.language == language), None)
@@ -210,13 +205,23 @@ def _hits(text: str, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iter
         yield _Hit(start, end, entry, alias)
 
 
+def _behind(text: str, start: int, end: int, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iterator[_Hit]:
+    """Yield the shorter names inside a refused one (`Iran` of `Iran Air`ways), or across its end (在[华盛顿])."""
+    cut = text.rfind(" ", start, end)
+    if cut > start:
+        for hit in _hits(text[start:cut], gazetteer, language, caps=caps):
+            yield _Hit(start + hit.start, start + hit.end, hit.entry, hit.alias)
+    elif is_unspaced(text[start]):
+        for hit in _hits(text[start + 1 : end + _BEYOND], gazetteer, language, caps=caps):
+            if start + 1 + hit.start < end:
+                yield _Hit(start + 1 + hit.start, start + 1 + hit.end, hit.entry, hit.alias)
+
+
 def _is_person(text: str, hit: _Hit) -> bool:
     """Tell whether a capitalised word beside the doubtful name makes it look like a part of a person's name."""
     if _PREPOSED.search(text, max(0, hit.start - 10), hit.start):
         return False
-    return bool(
-        _NAME_BEFORE.search(text, max(0, hit.start - 24), hit.start) or _NAME_AFTER.match(text, hit.end)
-    )
+    return bool(_NAME_BEFORE.search(text, max(0, hit.start - 24), hit.start) or _NAME_AFTER.match(text, hit.end))
 
 
 def _resolve(text: str, hits: list[_Hit], places: tuple[Place, ...], language: str) -> list[_Hit]:
@@ -318,15 +323,20 @@ def _settle(hit: _Hit, number: int, places: tuple[Place, ...]) -> None:
 def _damp_lists(text: str, hits: list[_Hit]) -> None:
     """Make three and more countries in a row (`US, Russia and China`) count less."""
     run: list[_Hit] = []
-    for left, right in pairwise([*hits, None]):
-        assert left is not None  # noqa: S101 — pairwise only ends in the sentinel
-        run.append(left)
-        if right is not None and _LIST_GAP.fullmatch(text, left.end, right.start):
-            continue
-        if len({code for hit in run for code in hit.codes}) >= 3:
-            for hit in run:
-                hit.weight *= 0.4
-        run = []
+    end = -1
+    for hit in hits:
+        if run and not (hit.start - end <= _GAP and _LIST_GAP.fullmatch(text, end, hit.start)):
+            _damp(run)
+            run = []
+        run.append(hit)
+        end = hit.end
+    _damp(run)
+
+
+def _damp(run: list[_Hit]) -> None:
+    if len(run) >= 3 and len({code for hit in run for code in hit.codes}) >= 3:
+        for hit in run:
+            hit.weight *= 0.4
 
 
 def tag_regions(article: Article, gazetteer: Gazetteer) -> RegionResult:
@@ -334,22 +344,34 @@ def tag_regions(article: Article, gazetteer: Gazetteer) -> RegionResult:
     title, body = article.title, article.body
     base = len(title) + 1
     text = f"{title}\n{body}"
+    dateline = _DATELINE.match(text, base)
+    dateline_end = dateline.end() if dateline and dateline.end() < len(text) else 0
+    hits: list[_Hit] = []
+    start = 0
     if title.isupper() and _CAPS.search(title):
-        hits = [*_hits(title, gazetteer, article.language, caps=True)]
-        below = _hits(body, gazetteer, article.language, caps=False)
-        hits += [_Hit(hit.start + base, hit.end + base, hit.entry, hit.alias) for hit in below]
-    else:
-        hits = [*_hits(text, gazetteer, article.language, caps=False)]
+        hits += _part(text, 0, base, gazetteer, article.language, caps=True)
+        start = base
+    if dateline_end and text[base:dateline_end].strip(" -–—")[:3].isupper():
+        hits += _part(text, start, base, gazetteer, article.language, caps=False)
+        hits += _part(text, base, dateline_end, gazetteer, article.language, caps=True)
+        start = dateline_end
+    hits += _part(text, start, len(text), gazetteer, article.language, caps=False)
     if not hits:
         return RegionResult(regions=(), places=(), mentions=(), evidence=())
     hits = _resolve(text, hits, gazetteer.places, article.language)
-    dateline = _DATELINE.match(text, base)
-    dateline_end = dateline.end() if dateline and dateline.end() < len(text) else 0
     _damp_lists(text, hits)
     for hit in hits:
         if base <= hit.start < dateline_end:
             hit.weight, hit.rule = 0.0, "dateline"
     return _result(article, hits, gazetteer.places, base, dateline_end)
+
+
+def _part(text: str, start: int, end: int, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iterable[_Hit]:
+    """Return the hits of text[start:end], at their place in *text*."""
+    if start == 0:
+        return _hits(text if end == len(text) else text[:end], gazetteer, language, caps=caps)
+    part = _hits(text[start:end], gazetteer, language, caps=caps)
+    return [_Hit(hit.start + start, hit.end + start, hit.entry, hit.alias) for hit in part]
 
 
 @dataclass(slots=True)
@@ -411,7 +433,7 @@ def _result(
                 near = hit.weight > 0 and place.country in about and hit.start < base + LEAD
                 seen[place.id] = PlaceTag(name=place.name, geoname=place.id, country=place.country, about=near)
     return RegionResult(
-        regions=regions, places=tuple(seen.values()), mentions=mentions, evidence=tuple(_evidence(mentions))
+        regions=regions, places=tuple(seen.values()), mentions=mentions, evidence=tuple(_evidence(mentions, about))
     )
 
 
@@ -432,23 +454,24 @@ def _mention(article: Article, hit: _Hit, places: tuple[Place, ...], base: int) 
         text=(article.title if in_title else article.body)[start:end],
         codes=hit.codes,
         rule=hit.rule,
-        weight=round(hit.weight, 3),
+        weight=hit.weight,
         place=None if hit.place is None else places[hit.place].id,
     )
 
 
-def _evidence(mentions: Iterable[Mention]) -> Iterator[Evidence]:
-    """Yield the first spans of each country and place; datelines prove places only."""
+def _evidence(mentions: Iterable[Mention], about: set[str]) -> Iterator[Evidence]:
+    """Yield the first spans of each country and place; a country only mentioned needs one; datelines prove places only."""
     counts: dict[str, int] = {}
     for mention in mentions:
-        tags = [f"region:{code}" for code in mention.codes] if mention.weight else []
+        keys = mention.codes if mention.weight else ()
         if mention.place is not None:
-            tags.append(f"place:{mention.place}")
-        for tag in tags:
-            counts[tag] = counts.get(tag, 0) + 1
-            if counts[tag] <= EVIDENCE:
+            keys = (*keys, mention.place)
+        for key in keys:
+            count = counts.get(key, 0)
+            if count < (EVIDENCE if key in about else 1):
+                counts[key] = count + 1
                 yield Evidence(
-                    tag=tag,
+                    tag=f"place:{key}" if key == mention.place else f"region:{key}",
                     field=mention.field,
                     start=mention.start,
                     end=mention.end,
