@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -314,6 +315,67 @@ def test_a_running_poller_polls_again_and_stops_at_once(log: StubbornLog) -> Non
     _, seconds = run(scenario, {"/feed": Answer(body=rss(item(1)))})
     assert seconds < 3
     assert len(articles(log)) == 2
+
+
+def test_a_feed_that_brings_out_a_fault_of_ours_does_not_stop_the_others(log: StubbornLog) -> None:
+    def faulty(body: bytes, **more: Any) -> Any:
+        if b"trap" in body:
+            raise RuntimeError("a fault of ours")
+        return parse(body, **more)
+
+    async def scenario(server: Site) -> Summary:
+        async with HttpFetcher() as fetcher:
+            its = poller(log, [feed(server), feed(server, "/trap")], fetcher, Heard())
+            its._poll = replace(its._poll, parse=faulty)
+            return await its.once()
+
+    answers = {"/feed": Answer(body=rss(item(1))), "/trap": Answer(body=rss(item(2, "trap")))}
+    summary = run(scenario, answers)
+    assert (summary.ok, summary.failed) == (1, {"internal": 1})
+
+
+def test_the_poller_stops_in_time_while_the_log_hangs(log: StubbornLog) -> None:
+    released = threading.Event()
+
+    class Hanging(StubbornLog):
+        def appender(self) -> Any:
+            released.wait(30)
+            return super().appender()
+
+    hanging = Hanging(log._path, session_timeout_s=10.0)
+
+    async def scenario(server: Site) -> float:
+        stop = asyncio.Event()
+        async with HttpFetcher() as fetcher:
+            running = asyncio.ensure_future(poller(hanging, [feed(server)], fetcher, Heard()).run(stop))
+            while not server.asked("/feed"):  # noqa: ASYNC110  # the server has no event to wait for
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
+            started = time.monotonic()
+            stop.set()
+            await running
+            return time.monotonic() - started
+
+    try:
+        assert run(scenario, {"/feed": Answer(body=rss(item(1)))}) < 5
+    finally:
+        released.set()
+
+
+def test_a_log_that_cannot_be_read_at_the_start_is_waited_for(log: StubbornLog) -> None:
+    class Late(StubbornLog):
+        asked = 0
+
+        def reader(self, *topics: Any, **more: Any) -> Any:
+            self.asked += 1
+            if self.asked == 1:
+                raise LogUnavailable("not yet")
+            return super().reader(*topics, **more)
+
+    heard = Heard()
+    late = Late(log._path, session_timeout_s=10.0)
+    summary = run(lambda server: once(late, [feed(server)], heard), {"/feed": Answer(body=rss(item(1)))})
+    assert (summary.new, heard.away) == (1, 1)
 
 
 def test_a_large_feed_does_not_hold_up_the_event_loop(log: StubbornLog) -> None:

@@ -55,7 +55,8 @@ def feed_of(given: Given, *, folder: Path, defaults: Defaults) -> tuple[FeedConf
     taker = _Taker(given.values)
     url, path = taker.take("url", _string, None), taker.take("path", _string, None)
     if url is not None and url.lower().startswith("file:") and path is None:
-        url, path = None, url2pathname(urlsplit(url).path)
+        path = url2pathname(str(urlsplit(url).path))
+        url = None
     if (url is None) == (path is None):
         taker.faults.append("a feed needs either an address or a path")
     private = taker.take("private", _yes_no, False)

@@ -131,7 +131,7 @@ class HttpFetcher:
                 return failure.value
             except TimeoutError as error:
                 return FetchFailed(reason=FetchReason.TIMEOUT, detail=_timeout_detail(error))
-            except (aiohttp.ClientError, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever a server makes the client do is that server's fault
                 return _failed(error)
 
     async def _follow(self, request: FetchRequest, accept: str) -> Fetched | NotModified:

@@ -29,6 +29,7 @@ from worker.polling import (
     ParsedFeed,
     PollerEvents,
 )
+from worker.ports import LogError
 from worker.records import FeedEntry, FeedState
 from worker.stages.schedule import Found, new_and_changed, next_poll
 
@@ -67,6 +68,15 @@ class FeedPoll:
 
     async def __call__(self, feed: FeedConfig, state: FeedState) -> Outcome:
         """Poll *feed* once; on return its articles are acknowledged. Raises: LogError: the log refuses for good."""
+        try:
+            return await self._once(feed, state)
+        except LogError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a fault of ours that one feed brings out must not stop the others
+            detail = f"{type(error).__name__}: {error}"[:300]
+            return self._failed(feed, state, None, 0.0, reason="internal", detail=detail)
+
+    async def _once(self, feed: FeedConfig, state: FeedState) -> Outcome:
         started = time.perf_counter()
         answer = await self.fetcher.fetch(feed_request(feed, state))
         seconds = time.perf_counter() - started
