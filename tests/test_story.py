@@ -27,7 +27,7 @@ class Site:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                kind, text = documents.get(self.path, ("text/plain", ""))
+                kind, text = documents.get(self.path.partition("?")[0], ("text/plain", ""))
                 body = text.encode()
                 self.send_response(200 if text else 404)
                 self.send_header("Content-Type", f"{kind}; charset=utf-8")

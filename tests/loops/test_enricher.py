@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from worker.edges.taxonomy import load_taxonomy
 
 from tests.make import raw_article, raw_record
 from tests.support.services import RedisServer
@@ -16,6 +15,7 @@ from worker import wire
 from worker.edges.clock import SystemClock
 from worker.edges.sqlite_log import SqliteLog
 from worker.edges.sqlite_seen import SqliteSeen
+from worker.edges.taxonomy import load_taxonomy
 from worker.edges.valkey_seen import ValkeySeen
 from worker.enriching import Judged, SilentEvents, TopicNames
 from worker.loops.enricher import DeadLetterLimit, Enricher, EnricherSettings
@@ -141,8 +141,9 @@ def test_a_new_story_is_enriched_and_names_the_raw_record_it_was_made_from(bench
 def test_each_kind_of_record_ends_once_and_in_its_place(bench: Bench) -> None:
     """New, update, repeat, copy, dead letter: five records in, five ends out."""
     first = raw_article("a", summary=SANCTIONS)
+    bench.give(first)
+    bench.drain()
     bench.give(
-        first,
         replace(first, summary=SANCTIONS.replace("three", "four")),
         replace(first, summary=SANCTIONS.replace("three", "four")),
         raw_article("b", title=first.title, summary=SANCTIONS),

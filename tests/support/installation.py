@@ -16,6 +16,7 @@ from worker.edges.kafka_settings import KafkaSettings
 from worker.edges.sqlite_log import SqliteLog
 from worker.enriching import TopicNames
 from worker.ports import Log, LogRecord
+from worker.stores import LOG_FILE
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +73,7 @@ class Installation:
         log: Log
         if self._kafka is None:
             (self.folder / "data").mkdir(exist_ok=True)
-            log = SqliteLog.open(self.folder / "data" / "log.sqlite")
+            log = SqliteLog.open(self.folder / "data" / LOG_FILE)
         else:
             log = KafkaLog.open(KafkaSettings(bootstrap=self._kafka.bootstrap))
         try:

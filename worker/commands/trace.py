@@ -37,7 +37,7 @@ from worker.records import (
 from worker.ruleset import Taxonomy
 from worker.stages.links import canonical_link, story_id
 from worker.stages.route import explain
-from worker.wiring.stores import open_log, topic_names
+from worker.stores import open_log, topic_names
 
 if TYPE_CHECKING:
     from worker.commands.common import Commands
