@@ -58,7 +58,7 @@ def _countries(document: yaml_file.Document) -> Iterator[Alias]:
             for kind, weight in WEIGHTS.items():
                 for text in _list(kinds.get(kind)):
                     rule = f"{_RULES[kind]}.{language}"
-                    caps = kind != "leader" and text not in {"US"}
+                    caps = kind != "leader" and text != "US"
                     for form in _forms(text, kind, language):
                         yield Alias(text=form, codes=(code,), rule=rule, weight=weight, language=gate, in_caps=caps)
 
@@ -86,7 +86,7 @@ def _phrases(document: yaml_file.Document) -> Iterator[Alias]:
             yield Alias(text=phrase, codes=(code,), rule="agency", weight=0.2)
     for code, text in (document.take(dict[str, str], "prefix") or {}).items():
         for phrase in _list(text):
-            yield Alias(text=phrase, codes=(code,), rule="prefix", weight=0.9, after="[^\\-–‐]|$")  # noqa: RUF001
+            yield Alias(text=phrase, codes=(code,), rule="prefix", weight=0.9, after="[^\\-–‐]|$")
 
 
 def _guarded(aliases: Iterable[Alias], document: yaml_file.Document) -> Iterator[Alias]:

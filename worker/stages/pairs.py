@@ -83,7 +83,7 @@ def tag_pairs(
             each for each in mentions if each.field == name and each.weight > 0 and not wanted.isdisjoint(each.codes)
         ]
         if here:
-            _search(name, text, here, allowed, cues, boost, found)
+            _search(name, text, here, allowed=allowed, cues=cues, boost=boost, found=found)
     tags = []
     evidence: list[Evidence] = []
     for codes, pair in sorted(found.items(), key=lambda item: (-item[1].score, item[0])):
@@ -99,6 +99,7 @@ def _search(
     name: str,
     text: str,
     mentions: list[Mention],
+    *,
     allowed: set[tuple[str, ...]],
     cues: _Cues,
     boost: float,

@@ -31,7 +31,7 @@ _DATELINE = re.compile(
     | [（(][^（()）\n]{2,40}(?:电|電|讯|訊|記者)[^（()）\n]{0,20}[)）]
     | [^\s，。,.]{2,24}?\s?\d{1,2}月\d{1,2}日(?:电|電|讯|訊)
     | [А-ЯЁ][А-ЯЁ\- ]{2,40}(?:\ \([^)\n]{2,30}\))?[,.]\ \d{1,2}\ [а-я]+(?:\s*[.—–/-])?
-    | [А-ЯЁ][А-ЯЁ\- ]{2,40}\ (?:\([^)\n]{2,30}\)\ )?[—–-]\ 
+    | [А-ЯЁ][А-ЯЁ\- ]{2,40}\ (?:\([^)\n]{2,30}\)\ )?[—–-]\s
     | [A-ZÀ-Ý](?:[A-ZÀ-Ý.'’ \-]|[a-z](?![a-z]*\ [a-z])){2,60}?
       (?:,\ [A-Z][A-Za-z.]+(?:\ \d{1,2})?){0,3}\s*(?:\([A-Za-z0-9 /.\-]{2,40}\)\s*)?(?:--|[—–]|\ -)\ ?
     )""",
@@ -66,6 +66,8 @@ class Entry(NamedTuple):
     """Places, most populous first."""
     doubtful: bool
     """As the name of a place it is also a word or a person's name."""
+    sure: bool
+    """As the name of a place it needs no context: large, the only one of its size, and nothing else."""
     after: re.Pattern[str] | None
     before: re.Pattern[str] | None
 
@@ -139,12 +141,16 @@ def build_gazetteer(rules: RegionRules) -> Gazetteer:
         country, numbers = countries.get(text), named.get(text, ())
         if country is not None and not country.codes:
             numbers = ()
+        by_rank = tuple(sorted(numbers, key=rank.__getitem__)) if len(numbers) > 1 else tuple(numbers)
+        doubt = doubtful.get(text, False)
+        sure = bool(by_rank) and not doubt and _safe(places[by_rank[0]]) and not _rivals(by_rank, places)
         entries.append(
             Entry(
                 alias=country,
                 gated=tuple(gated.get(text, ())),
-                places=tuple(sorted(numbers, key=rank.__getitem__)) if len(numbers) > 1 else tuple(numbers),
-                doubtful=doubtful.get(text, False),
+                places=by_rank,
+                doubtful=doubt,
+                sure=sure,
                 after=re.compile(country.after) if country and country.after else None,
                 before=re.compile(f"(?:{country.before})$") if country and country.before else None,
             )
@@ -201,8 +207,7 @@ def _hits(text: str, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iter
         if alias is not None:
             if not alias.codes:
                 continue
-            start += alias.shift
-        yield _Hit(start, end, entry, alias)
+        yield _Hit(start + alias.shift if alias else start, end, entry, alias)
 
 
 def _behind(text: str, start: int, end: int, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iterator[_Hit]:
@@ -240,15 +245,10 @@ def _resolve(text: str, hits: list[_Hit], places: tuple[Place, ...], language: s
                 known.update(alias.codes if alias.weight > 0.3 else ())
             continue
         first = places[hit.entry.places[0]]
-        if text[hit.start : hit.end] in behind:
+        if behind and text[hit.start : hit.end] in behind:
             _place_in(hit, behind[text[hit.start : hit.end]], places)
             known.update(hit.codes)
-        elif (
-            not hit.entry.doubtful
-            and _safe(first)
-            and not _rivals(hit.entry, places)
-            and not (first.kind != "C" and _is_person(text, hit))
-        ):
+        elif hit.entry.sure and (first.kind == "C" or not _is_person(text, hit)):
             _settle(hit, hit.entry.places[0], places)
             known.add(first.country)
         elif not (foreign and (hit.entry.doubtful or not _safe(first))):
@@ -259,7 +259,7 @@ def _resolve(text: str, hits: list[_Hit], places: tuple[Place, ...], language: s
 
 
 def _explicit(text: str, hits: list[_Hit], places: tuple[Place, ...]) -> dict[str, str]:
-    """Return the country of each name that somewhere in the text is followed by it (`London, Ontario`; `Paris, Tex.`)."""
+    """Return the country of each name that the text somewhere explains (`London, Ontario`; `Paris, Tex.`)."""
     behind: dict[str, str] = {}
     for left, right in pairwise(hits):
         if left.alias is None and right.start == left.end + 2 and text.startswith(", ", left.end):
@@ -281,12 +281,12 @@ def _place_in(hit: _Hit, country: str, places: tuple[Place, ...]) -> None:
             return
 
 
-def _rivals(entry: Entry, places: tuple[Place, ...]) -> bool:
+def _rivals(numbers: tuple[int, ...], places: tuple[Place, ...]) -> bool:
     """Tell whether a name belongs to places of two countries, none of them much the larger."""
-    first = places[entry.places[0]]
+    first = places[numbers[0]]
     return any(
         places[number].country != first.country and _prominence(places[number]) * 5 > _prominence(first)
-        for number in entry.places[1:3]
+        for number in numbers[1:3]
     )
 
 
@@ -302,9 +302,10 @@ def _lean(text: str, hit: _Hit, known: set[str], places: tuple[Place, ...]) -> N
         elif text[hit.start] < "\u1100" and not _is_person(text, hit):
             hit.codes, hit.weight, hit.rule = alias.codes, alias.weight * 0.7, alias.rule
         return
-    person = hit.entry.doubtful and _is_person(text, hit)
     for number in hit.entry.places:
-        if places[number].country in known and not person:
+        if places[number].country in known:
+            if hit.entry.doubtful and _is_person(text, hit):
+                return
             _settle(hit, number, places)
             hit.weight = min(hit.weight, 0.3)
             return
@@ -460,7 +461,7 @@ def _mention(article: Article, hit: _Hit, places: tuple[Place, ...], base: int) 
 
 
 def _evidence(mentions: Iterable[Mention], about: set[str]) -> Iterator[Evidence]:
-    """Yield the first spans of each country and place; a country only mentioned needs one; datelines prove places only."""
+    """Yield the first spans of each country, one of each only mentioned, and of each place; datelines prove places."""
     counts: dict[str, int] = {}
     for mention in mentions:
         keys = mention.codes if mention.weight else ()

