@@ -9,16 +9,13 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import orjson
 
 from worker import wire
-from worker.commands.common import new_parser, settings_of
 from worker.edges.fetch import FetchSettings, HttpFetcher
 from worker.edges.language_model import classify
 from worker.edges.process import ExitCode
-from worker.edges.taxonomy import load_taxonomy
 from worker.loops.explaining import Explanation, explain_article
 from worker.ninjs import Vocabulary
 from worker.polling import FetchFailed, FetchRequest
@@ -27,9 +24,7 @@ from worker.settings import Settings
 from worker.short_form import read_article
 from worker.stages.language import detect
 from worker.stages.links import canonical_link, story_id
-
-if TYPE_CHECKING:
-    from worker.commands.common import Commands
+from worker.wiring import add_common, setup
 
 EXAMPLES = """\
   dateline explain https://news.example.org/2026/05/talks
@@ -41,11 +36,7 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _CONTEXT = 40
 
 
-def add_parser(commands: Commands) -> None:
-    """Add `explain`."""
-    parser = new_parser(
-        commands, "explain", summary="run one article through every stage and show the evidence", examples=EXAMPLES
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="FILE|URL|-",
@@ -53,17 +44,17 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--language", help="what the feed would say, e.g. ko")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    parser.set_defaults(run=run)
+    add_common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     now = datetime.now(UTC)
-    settings = settings_of(args)
-    raw = _read(args.source, args.language, settings, now)
-    if isinstance(raw, Rejected):
-        print(f"{args.source}: {raw.reason}: {raw.detail}", file=sys.stderr)
-        return ExitCode.UNREADABLE
-    taxonomy = load_taxonomy(settings.taxonomy.dir)
+    with setup(args) as context:
+        raw = _read(args.source, args.language, context.settings, now)
+        if isinstance(raw, Rejected):
+            print(f"{args.source}: {raw.reason}: {raw.detail}", file=sys.stderr)
+            return ExitCode.UNREADABLE
+        taxonomy = context.taxonomy()
     said = explain_article(raw, taxonomy, lambda text, hint: detect(text, hint, classify), now=now)
     if isinstance(said, Rejected):
         print(f"{args.source}: {said.reason}: {said.detail}", file=sys.stderr)

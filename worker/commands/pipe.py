@@ -5,21 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from worker.commands.common import new_parser, settings_of
 from worker.edges.clock import SystemClock
 from worker.edges.language_model import classify
 from worker.edges.pipe_log import PipeMember
 from worker.edges.process import ExitCode
 from worker.edges.sqlite_seen import SqliteSeen
-from worker.edges.taxonomy import load_taxonomy
 from worker.enriching import SilentEvents, TopicNames
 from worker.loops.enricher import Enricher, EnricherSettings
 from worker.stages.language import detect
-
-if TYPE_CHECKING:
-    from worker.commands.common import Commands
+from worker.wiring import add_common, setup
 
 EXAMPLES = """\
   dateline pipe < stories.jsonl > enriched.jsonl
@@ -34,35 +29,31 @@ Output, one line each in the same order:
 _NO_LIMIT = sys.maxsize
 
 
-def add_parser(commands: Commands) -> None:
-    """Add `pipe`."""
-    parser = new_parser(
-        commands, "pipe", summary="run the stages as a filter: JSON lines in, JSON lines out", examples=EXAMPLES
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seen", type=Path, metavar="FILE", help="remember what was seen in FILE; without it each run starts afresh"
     )
-    parser.set_defaults(run=run)
+    add_common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = settings_of(args)
-    topics = TopicNames()
-    member = PipeMember(sys.stdin.fileno(), _write, topics)
-    seen = SqliteSeen(args.seen or ":memory:", namespace="pipe", ttl_s=int(settings.seen.ttl))
-    enricher = Enricher(
-        member=member,
-        seen=seen,
-        taxonomy=load_taxonomy(settings.taxonomy.dir),
-        detect=lambda text, hint: detect(text, hint, classify),
-        clock=SystemClock(),
-        events=SilentEvents(),
-        settings=EnricherSettings(topics=topics, dead_letter_run=_NO_LIMIT),
-    )
-    try:
-        enricher.run(lambda: member.finished)
-    finally:
-        seen.close()
+    with setup(args) as context:
+        topics = TopicNames()
+        member = PipeMember(sys.stdin.fileno(), _write, topics)
+        seen = SqliteSeen(args.seen or ":memory:", namespace="pipe", ttl_s=int(context.settings.seen.ttl))
+        enricher = Enricher(
+            member=member,
+            seen=seen,
+            taxonomy=context.taxonomy(),
+            detect=lambda text, hint: detect(text, hint, classify),
+            clock=SystemClock(),
+            events=SilentEvents(),
+            settings=EnricherSettings(topics=topics, dead_letter_run=_NO_LIMIT),
+        )
+        try:
+            enricher.run(lambda: member.finished)
+        finally:
+            seen.close()
     return ExitCode.OK
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import orjson
 
 from worker import wire
-from worker.commands.common import new_parser, settings_of
 from worker.edges.process import ExitCode
-from worker.edges.taxonomy import load_taxonomy
 from worker.enriched_document import EnrichedDocument
 from worker.enriching import TopicNames
 from worker.ports import Log, LogRecord
@@ -37,10 +33,7 @@ from worker.records import (
 from worker.ruleset import Taxonomy
 from worker.stages.links import canonical_link, story_id
 from worker.stages.route import explain
-from worker.stores import open_log, topic_names
-
-if TYPE_CHECKING:
-    from worker.commands.common import Commands
+from worker.wiring import add_common, setup
 
 EXAMPLES = """\
   dateline trace https://news.example.org/2026/05/talks
@@ -60,14 +53,10 @@ class Step:
     details: tuple[str, ...] = ()
 
 
-def add_parser(commands: Commands) -> None:
-    """Add `trace`."""
-    parser = new_parser(
-        commands, "trace", summary="show a story's way: raw offsets, verdicts, tags, routes", examples=EXAMPLES
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("story", metavar="URL|ID", help="the link of an article, or a story id of 64 hex digits")
     parser.add_argument("--json", action="store_true", help="one JSON object a step instead of text")
-    parser.set_defaults(run=run)
+    add_common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,13 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if story is None:
         print(f"{args.story!r} is neither an http(s) link nor a story id of 64 hex digits", file=sys.stderr)
         return ExitCode.SETTINGS
-    settings = settings_of(args)
-    taxonomy = load_taxonomy(settings.taxonomy.dir)
-    log = open_log(settings, os.environ)
-    try:
-        steps = sorted(trace(log, topic_names(settings), taxonomy, story), key=lambda step: step.time)
-    finally:
-        log.close()
+    with setup(args) as context:
+        steps = sorted(trace(context.log(), context.topics, context.taxonomy(), story), key=lambda step: step.time)
     if not steps:
         print(f"no record of story {story}", file=sys.stderr)
         return ExitCode.RESTART
