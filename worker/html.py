@@ -21,8 +21,9 @@ MIN_PAGE_CHARS = 200
 """Below this a page's text is taken for a failure: a teaser, a cookie wall, a login form."""
 MIN_PAGE_CHARS_UNSPACED = 80
 _MARKUP = re.compile(r"<[a-zA-Z/!]|&[a-zA-Z#][a-zA-Z0-9]{1,30};")
-_MANY_LINKS = 3
-_LINK = re.compile("<a[ \t\n]", re.IGNORECASE)
+# A block that begins with a link; three of them may be a list of other stories, which is worth a closer look.
+_LINK_BLOCK = re.compile(r"<(?:p|li|div|td|h[2-6])\b[^>]*>\s*(?:<(?:strong|b|span)\b[^>]*>\s*)?<a\s", re.IGNORECASE)
+_LINK_BLOCKS = 3
 
 _APPEARED_FIRST = re.compile(
     r"\n?(?:The post .{1,300} (?:first )?appeared (?:first )?on .{1,100}|Continue reading.{0,200})\s*$"
@@ -55,7 +56,7 @@ def text_of(fragment: str) -> str:
     """
     if not _MARKUP.search(fragment):
         return fragment
-    if len(_LINK.findall(fragment)) >= _MANY_LINKS:
+    if len(_LINK_BLOCK.findall(fragment)) >= _LINK_BLOCKS:
         fragment = _pruned(fragment) or fragment
     text = str(extract_plain_text(fragment, preserve_formatting=True, alt_texts=False, list_bullets=False))
     return text[:-_TAIL_CHARS] + _APPEARED_FIRST.sub("", text[-_TAIL_CHARS:])
