@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -32,18 +33,36 @@ def connect(kind: Callable[..., T], config: Config, *, topics: tuple[str, ...] =
     Raises: LogUnavailable, NotAuthorised, WrongSettings; nothing of the failed attempt stays alive.
     """
     made: list[Any] = []
+    tried = _Connections()
 
     def remember(**settings: Any) -> Any:
-        made.append(KafkaNetClient(**settings))
-        return made[-1]
+        client = KafkaNetClient(**settings)
+        client._manager._conns = tried  # noqa: SLF001
+        made.append(client)
+        return client
 
     try:
         return kind(*topics, **config, kafka_client=remember)
     except (KafkaError, OSError, ValueError, RuntimeError) as error:
-        refused = [why for client in made for why in getattr(client._manager, "_auth_failures", {}).values()]  # noqa: SLF001
+        refused = [failure for failure in tried.failures() if kafka_errors.meaning(failure) is not LogUnavailable]
         for client in made:
             client.close()
         raise _failure(error, refused, config) from error
+
+
+class _Connections(dict[Any, Any]):
+    """The client's connections; remembers those that it gives up, and with them why the broker refused us."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all: deque[Any] = deque(maxlen=8)
+
+    def __setitem__(self, node: Any, connection: Any) -> None:
+        self._all.append(connection)
+        super().__setitem__(node, connection)
+
+    def failures(self) -> list[Exception]:
+        return [each.init_future.exception for each in self._all if each.init_future.exception is not None]
 
 
 def _failure(error: Exception, refused: list[Exception], config: Config) -> LogError:
