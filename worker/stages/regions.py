@@ -39,6 +39,8 @@ _DATELINE = re.compile(
 )
 _LIST_GAP = re.compile(r"\s*(?:,? and (?:the )?|,|、|·|・|和|及|与|與|와 |과 |, и | и |や|&)\s*(?:the )?")
 _BEYOND = 8
+"""Characters behind a refused name that a name across its end may take."""
+_UNSPACED = "\u2e80"
 _GAP = 10
 """The longest of those."""
 _MAJOR = frozenset("US CN RU JP KR KP IN CA AU DE UA GB BR MX IT ES PK ID TR VN TW IQ MM".split())
@@ -198,15 +200,13 @@ def _hits(text: str, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iter
             or (entry.after is not None and entry.after.match(text, end))
             or (entry.before is not None and entry.before.search(text, max(0, start - 32), start))
         ):
-            yield from _behind(text, start, end, gazetteer, language, caps=caps)
+            if text[start] >= _UNSPACED or " " in text[start:end]:
+                yield from _behind(text, start, end, gazetteer, language, caps=caps)
             continue
         if entry.gated and alias is None:
             alias = next((each for each in entry.gated if each.language == language), None)
-        if alias is None and not entry.places:
+        if (alias is not None and not alias.codes) or (alias is None and not entry.places):
             continue
-        if alias is not None:
-            if not alias.codes:
-                continue
         yield _Hit(start + alias.shift if alias else start, end, entry, alias)
 
 

@@ -46,6 +46,10 @@ KOREAN_WORDS = frozenset(
     ).split()
 )
 """Names of cities that are common words; their forms with 시 are kept."""
+DIRECTIONS = frozenset(
+    "north south east west northern southern eastern western central centre center far upper lower coast district "
+    "region capital city island islands federal metropolitan middle".split()
+)
 SUFFIX = re.compile(
     r"( (Province|Region|Prefecture|Oblast|Governorate|County|District|State|Voivodeship)"
     r"|省|市|州|自治区|自治區|特別行政区|县|[가-힣]* ?(성|주|현|시|도|자치구))$"
@@ -136,8 +140,22 @@ def _keeps(alias: str, country: str, population: int, lexicon: Lexicon) -> bool:
         return alias not in KOREAN_WORDS and (len(alias) > 2 or at_home)
     if KANA.fullmatch(alias):
         return len(alias) > 3 or population >= 1_000_000
-    common = all(word in lexicon.words for word in re.split(r"[ \-]", alias.lower()))
-    return not (LATIN.fullmatch(alias) and common and population < 100_000)
+    if not LATIN.fullmatch(alias):
+        return True
+    if len(alias) < 4:
+        return len(alias) == 3 and population >= 500_000
+    words = re.split(r"[ \-]", alias.lower())
+    if all(word in lexicon.words for word in words) and population < 100_000:
+        return False
+    return not (alias.lower() in lexicon.people and population < 40_000)
+
+
+def _is_direction(alias: str, lexicon: Lexicon) -> bool:
+    """Tell whether the name of a division says nothing without its state: `Centre`, `South West`."""
+    words = alias.lower().replace("-", " ").split(" ")
+    return LATIN.fullmatch(alias) is not None and all(
+        word in DIRECTIONS or (len(words) == 1 and word in lexicon.words) for word in words
+    )
 
 
 def _row(fields: tuple[object, ...], aliases: Iterable[str], lexicon: Lexicon) -> str:
@@ -145,7 +163,10 @@ def _row(fields: tuple[object, ...], aliases: Iterable[str], lexicon: Lexicon) -
     unique = dict.fromkeys(
         alias
         for alias in aliases
-        if len(alias) > 1 and "|" not in alias and (fields[1] != "c" or _keeps(alias, country, population, lexicon))
+        if len(alias) > 1
+        and "|" not in alias
+        and (fields[1] != "c" or _keeps(alias, country, population, lexicon))
+        and (fields[1] != "d" or not _is_direction(alias, lexicon))
     )
     marked = [("?" if lexicon.ambiguous(alias) else "") + alias for alias in unique]
     return "\t".join([*map(str, fields), "|".join(marked)])
