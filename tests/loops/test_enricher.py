@@ -20,7 +20,7 @@ from worker.edges.valkey_seen import ValkeySeen
 from worker.enriching import Judged, SilentEvents, TopicNames
 from worker.loops.enricher import DeadLetterLimit, Enricher, EnricherSettings
 from worker.ports import Fenced, LogRecord, Member, NewRecord, SeenStore, TopicPartition, TopicSpec
-from worker.records import Enriched, RawArticle
+from worker.records import Enriched, RawArticle, Rejected
 from worker.ruleset import Taxonomy
 
 NAMES = TopicNames()
@@ -79,7 +79,7 @@ class Bench:
             [item if isinstance(item, NewRecord) else raw_record(item, topic=NAMES.raw) for item in items]
         )
 
-    def worker(self, identity: str = "w0", **settings: int) -> Enricher:
+    def worker(self, identity: str = "w0", *, max_records: int = 500, dead_letter_run: int = 500) -> Enricher:
         member = self.log.member(group="enrich", identity=identity, topics=[NAMES.raw])
         self._members.append(member)
         return Enricher(
@@ -89,7 +89,7 @@ class Bench:
             detect=lambda _text, hint: hint or "en",
             clock=SystemClock(),
             events=self.heard,
-            settings=EnricherSettings(topics=NAMES, **settings),
+            settings=EnricherSettings(topics=NAMES, max_records=max_records, dead_letter_run=dead_letter_run),
         )
 
     def drain(self, worker: Enricher | None = None) -> None:
@@ -132,7 +132,7 @@ def test_a_new_story_is_enriched_and_names_the_raw_record_it_was_made_from(bench
 
     (record,) = bench.there(NAMES.enriched)
     document = wire.decode_enriched(record.value)
-    assert not isinstance(document, wire.Rejected)
+    assert not isinstance(document, Rejected)
     assert document.dateline.verdict.kind == "new"
     assert wire.raw_coordinates(record.headers) == bench.there(NAMES.raw)[0].coordinates
     assert [item.topic for item in bench.there(NAMES.route("sanctions"))] == [NAMES.route("sanctions")]
@@ -172,7 +172,7 @@ def test_a_duplicate_names_its_original(bench: Bench) -> None:
 
     (record,) = bench.there(NAMES.duplicates)
     duplicate = wire.decode_duplicate(record.value)
-    assert not isinstance(duplicate, wire.Rejected)
+    assert not isinstance(duplicate, Rejected)
     assert (duplicate.kind, duplicate.original, duplicate.matched_by) == ("copy", first.story, "text")
 
 
