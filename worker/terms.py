@@ -17,6 +17,8 @@ from ahocorasick_rs import AhoCorasick, Implementation, MatchKind
 
 from worker.text import HAN, KANA, fold, is_unspaced, stands_alone
 
+DFA_PATTERNS = 4_000
+"""Up to so many the faster automaton is built; its memory grows with patterns times the bytes they use."""
 _KATAKANA = re.compile(r"[\u30a1-\u30fa\u30fc\uff66-\uff9f]")
 _LETTERS = rf"[^\W{HAN}{KANA}]*"
 _ODD = (("\u2019", "'"), ("\u00a0", " "), ("\u2010", " "), ("\u2011", " "), ("\u3000", " "), ("ё", "е"))
@@ -125,7 +127,7 @@ def _ends_word(text: str, end: int) -> bool:
 class TermSet:
     """Compiled terms; `find` gives (term number, start, end) in text order, numbers as in the list given."""
 
-    __slots__ = ("_automaton", "_patterns")
+    __slots__ = ("_automaton", "_patterns", "_plain")
 
     def __init__(self, terms: Sequence[OwnedTerm], simplified: Mapping[int, int] | None = None) -> None:
         owners: dict[Hashable, int] = {}
@@ -143,8 +145,11 @@ class TermSet:
         for word in words:
             spans = scout.find_matches_as_indexes(word, overlapping=True)
             self._patterns.append(_compile(word, parts, [(words[number], start, end) for number, start, end in spans]))
+        self._plain = [_plain(pattern, len(word)) for pattern, word in zip(self._patterns, words, strict=True)]
         self._automaton = AhoCorasick(
-            words or ["\0"], matchkind=MatchKind.LeftmostLongest, implementation=Implementation.ContiguousNFA
+            words or ["\0"],
+            matchkind=MatchKind.LeftmostLongest,
+            implementation=Implementation.DFA if len(words) <= DFA_PATTERNS else Implementation.ContiguousNFA,
         )
 
     def find(self, text: str) -> list[tuple[int, int, int]]:
@@ -152,9 +157,16 @@ class TermSet:
         found: list[tuple[int, int, int]] = []
         if not self._patterns:
             return found
-        patterns, length = self._patterns, len(text)
+        patterns, plain, text_ends = self._patterns, self._plain, len(text)
         used: dict[int, int] = {}
         for number, start, end in self._automaton.find_matches_as_indexes(text):
+            term = plain[number]
+            if term >= 0 and not used:  # the common case: one owner, a whole word of a spaced script
+                if start and text[start - 1].isalnum() and not _starts_word(text, start):
+                    continue
+                if end == text_ends or not text[end].isalnum() or _ends_word(text, end):
+                    found.append((term, start, end))
+                continue
             pattern = patterns[number]
             if pattern.left and start and text[start - 1].isalnum() and not _starts_word(text, start):
                 if pattern.inner:
@@ -162,12 +174,20 @@ class TermSet:
                 continue
             if pattern.tails:
                 found += _continued(pattern.tails, text, start, end, used)
-            closes = not pattern.right or end >= length or not text[end].isalnum() or _ends_word(text, end)
+            closes = not pattern.right or end >= text_ends or not text[end].isalnum() or _ends_word(text, end)
             for post in pattern.closed if closes else pattern.open:
                 begin = start + post.start
                 if not used or used.get(post.owner, 0) <= begin:
                     found.append((post.term, begin, start + post.end))
         return found
+
+
+def _plain(pattern: _Pattern, length: int) -> int:
+    """Return the term of a pattern that says one thing, as a whole word, and nothing else; -1 for other patterns."""
+    if pattern.tails or pattern.inner or pattern.open or len(pattern.closed) != 1:
+        return -1
+    post = pattern.closed[0]
+    return post.term if pattern.left and pattern.right and post.end - post.start == length else -1
 
 
 def _standing(posts: tuple[_Posting, ...], text: str, shift: int) -> list[tuple[int, int, int]]:

@@ -30,7 +30,7 @@ MEDIA_TOPIC_URI = "http://cv.iptc.org/newscodes/mediatopic/"
 MAX_WEIGHT = 5
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _KEYS = {"names", "mediatopic", "threshold", "damped-by", "hidden", "terms", "not", "near"}
-_DEFAULT_THRESHOLD = 6.0
+_DEFAULT_THRESHOLD = 7.0
 _DEFAULT_WITHIN = {"zh": 12, "ja": 14, "ko": 20}
 """Characters between the words of a group where the file does not say; 45 in spaced scripts."""
 

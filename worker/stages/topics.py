@@ -2,7 +2,7 @@
 Tag an article with the topics that are real subjects of it.
 
 A topic's score is the sum of its distinct terms' weights, more for the title and the lead, a little more for repeats,
-less for a passing mention deep in a long text. The rules are data: worker/taxonomy/topics/, read by edges/topic_data.py.
+less for a passing mention deep in a long text. The rules are data: worker/taxonomy/topics/.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEAD_CHARS, SHORT_CHARS = 400, 1_200
 ANCHOR = 3.0
 """A topic needs one term of this weight, or else ANCHORLESS times its threshold."""
 ANCHORLESS = 2.0
-MINOR = 0.2
+MINOR = 0.3
 """A topic below this share of the article's strongest one is a side remark, unless its words stand in the title."""
 DENSITY: Mapping[str, float] = {"zh": 2.5, "ja": 2.2, "ko": 1.8}
 """How much more a character says than in a spaced script."""
@@ -189,24 +189,25 @@ def _scores(text: str, title_end: int, scorer: _Scorer, density: float) -> dict[
             hits[number] = _Hit(start, end)
     lead_end = title_end + LEAD_CHARS / density
     body = min(1.0, math.sqrt(SHORT_CHARS / density / max(len(text), 1)))
+    found = [(*scorer.meaning[number], hit) for number, hit in hits.items()]
+    if near:
+        found += [(topic, group.weight, group.rule, hit) for topic, group, hit in _neighbours(near, scorer)]
     scores: dict[int, _Score] = {}
-
-    def add(topic: int, weight: float, rule: str, hit: _Hit) -> None:
-        score = scores.setdefault(topic, _Score())
-        factor = TITLE if hit.start < title_end else LEAD if hit.start < lead_end else body
+    for topic, weight, rule, hit in found:
+        score = scores.get(topic)
+        if score is None:
+            score = scores[topic] = _Score()
+        start = hit.start
+        factor = TITLE if start < title_end else LEAD if start < lead_end else body
         if hit.count > 1:
             factor += REPEAT * math.log2(hit.count)
         score.total += weight * factor
         if weight > 0:
-            score.spans.append((hit.start, hit.end, rule))
-            score.anchored |= weight >= ANCHOR
-            score.in_title |= hit.start < title_end and weight >= ANCHOR
-
-    for number, hit in hits.items():
-        add(*scorer.meaning[number], hit)
-    if near:
-        for topic, group, hit in _neighbours(near, scorer):
-            add(topic, group.weight, group.rule, hit)
+            score.spans.append((start, hit.end, rule))
+            if weight >= ANCHOR:
+                score.anchored = True
+                if start < title_end:
+                    score.in_title = True
     return scores
 
 
