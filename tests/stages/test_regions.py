@@ -56,6 +56,8 @@ def test_the_border_story_lists_its_cities_and_the_dateline(language: str) -> No
         ("한국은 결정했다", "ko", {"KR"}),
         ("이런 수단을 동원했다", "ko", set()),
         ("범행을 저지른 사람", "ko", set()),
+        ("북미 시장 판매가 늘었다", "ko", set()),
+        ("苏丹内战仍在继续", "zh", {"SD"}),
         ("タイトルを獲得した", "ja", set()),
         ("中国地方で大雨", "ja", set()),
         ("北朝鮮が発表した", "ja", {"KP"}),
