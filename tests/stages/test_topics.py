@@ -8,7 +8,16 @@ import pytest
 
 from tests.quality.topics import index, own_scores, own_texts, total
 from worker.records import Article, Basis, FeedInfo
-from worker.stages.topics import MAX_EVIDENCE, Group, Term, TopicIndex, TopicRule, TopicRules, build_topics, tag_topics
+from worker.stages.topics import (
+    MAX_EVIDENCE,
+    Group,
+    Term,
+    TopicIndex,
+    TopicRule,
+    TopicRules,
+    build_topics,
+    tag_topics,
+)
 from worker.terms import OwnedTerm, TermSet, normalise
 
 STORY = """SHENYANG - About 3,000 workers from North Korea have arrived in the border city of Hunchun and 500 more in Dandong,
@@ -52,7 +61,7 @@ def test_workers_sent_in_spite_of_sanctions_are_sanctions_labour_and_diplomacy(s
     ("title", "body"),
     [
         ("Board sanctions merger vote", "The merger was sanctioned by the board on Friday."),
-        ("Striker banned after sporting sanction", "The football league's referee panel gave the striker a red card."),
+        ("Striker banned after sporting sanction", "The football league's referee gave the striker a red card."),
     ],
 )
 def test_approval_and_sport_are_no_sanctions(shipped: TopicIndex, title: str, body: str) -> None:
@@ -108,7 +117,7 @@ def rule(slug: str, *terms: tuple[str, float], groups: tuple[Group, ...] = (), *
     return TopicRule(slug=slug, threshold=5, terms={"en": made}, groups={"en": groups}, **more)  # type: ignore[arg-type]
 
 
-def test_a_new_topic_changes_no_other(shipped: TopicIndex) -> None:
+def test_a_new_topic_changes_no_other() -> None:
     title = "Economic sanctions hit trade fair"
     added = rule("fairs", ("economic sanctions hit trade fair", 5), ("sanctions", 0))
     before = slugs(build_topics(TopicRules(topics=(rule("a", ("sanctions", 5)),))), title)

@@ -177,21 +177,9 @@ def tag_topics(article: Article, index: TopicIndex) -> TopicResult:
 
 def _scores(text: str, title_end: int, scorer: _Scorer, density: float) -> dict[int, _Score]:
     """Return by topic number what *text* says for it."""
-    hits: dict[int, _Hit] = {}
-    near: dict[int, list[tuple[int, int]]] = {}
-    terms = len(scorer.meaning)
-    for number, start, end in scorer.terms.find(text):
-        if number >= terms:
-            near.setdefault(number, []).append((start, end))
-        elif (hit := hits.get(number)) is not None:
-            hit.count += 1
-        else:
-            hits[number] = _Hit(start, end)
+    found = _found(text, scorer)
     lead_end = title_end + LEAD_CHARS / density
     body = min(1.0, math.sqrt(SHORT_CHARS / density / max(len(text), 1)))
-    found = [(*scorer.meaning[number], hit) for number, hit in hits.items()]
-    if near:
-        found += [(topic, group.weight, group.rule, hit) for topic, group, hit in _neighbours(near, scorer)]
     scores: dict[int, _Score] = {}
     for topic, weight, rule, hit in found:
         score = scores.get(topic)
@@ -209,6 +197,24 @@ def _scores(text: str, title_end: int, scorer: _Scorer, density: float) -> dict[
                 if start < title_end:
                     score.in_title = True
     return scores
+
+
+def _found(text: str, scorer: _Scorer) -> list[tuple[int, float, str, _Hit]]:
+    """Return topic, weight, rule and place of each distinct term and group in *text*."""
+    hits: dict[int, _Hit] = {}
+    near: dict[int, list[tuple[int, int]]] = {}
+    terms = len(scorer.meaning)
+    for number, start, end in scorer.terms.find(text):
+        if number >= terms:
+            near.setdefault(number, []).append((start, end))
+        elif (hit := hits.get(number)) is not None:
+            hit.count += 1
+        else:
+            hits[number] = _Hit(start, end)
+    found = [(*scorer.meaning[number], hit) for number, hit in hits.items()]
+    if near:
+        found += [(topic, group.weight, group.rule, hit) for topic, group, hit in _neighbours(near, scorer)]
+    return found
 
 
 def _neighbours(near: Mapping[int, list[tuple[int, int]]], scorer: _Scorer) -> list[tuple[int, Group, _Hit]]:
