@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.quality import data, regions
+from tests.quality import data, regions, topics
 
 
 def main() -> int:
@@ -14,6 +14,8 @@ def main() -> int:
         return 0
     print(f"{'regions':34} {'docs':>6}  {'':30}  baseline P/R/F1")
     for line in regions.measure():
+        print(line, flush=True)
+    for line in topics.report(data.FOLDER):
         print(line, flush=True)
     return 0
 
