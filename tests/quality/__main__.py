@@ -15,8 +15,8 @@ def main() -> int:
     print(f"{'regions':34} {'docs':>6}  {'':30}  baseline P/R/F1")
     for line in regions.measure():
         print(line, flush=True)
-    for line in topics.report(data.FOLDER):
-        print(line, flush=True)
+    for text in topics.report(data.FOLDER):
+        print(text, flush=True)
     return 0
 
 

@@ -20,9 +20,11 @@ from worker.stages.topics import (
 )
 from worker.terms import OwnedTerm, TermSet, normalise
 
-STORY = """SHENYANG - About 3,000 workers from North Korea have arrived in the border city of Hunchun and 500 more in
-Dandong, in spite of United Nations Security Council sanctions that forbid member states to employ them, sources said. The workers, mostly women, were sent to seafood and garment factories. Chinese officials in charge of relations with
-Pyongyang told the companies to keep quiet. The foreign ministry said that it knew nothing of the matter."""
+STORY = """SHENYANG - About 3,000 workers from North Korea have arrived in the border city of Hunchun and 500
+more in Dandong, in spite of United Nations Security Council sanctions that forbid member states to
+employ them, sources said. The workers, mostly women, were sent to seafood and garment factories.
+Chinese officials in charge of relations with Pyongyang told the companies to keep quiet. The
+foreign ministry said that it knew nothing of the matter."""
 
 
 def article(title: str, body: str = "", language: str = "en") -> Article:
