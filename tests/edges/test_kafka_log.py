@@ -310,12 +310,30 @@ def test_the_watchdogs_beat_is_called_around_every_step_that_may_block(
     watched.close()
 
 
-def test_a_record_that_cannot_be_unpacked_stops_the_member_for_good(
+def test_a_header_name_that_is_no_utf8_stops_nobody(
     join: Callable[..., KafkaMember], topic_prefix: str, settings: KafkaSettings
 ) -> None:
-    """A header's name that is not UTF-8: the client raises once, and its next poll would spin for ever."""
+    """The client library would raise at this record for ever; it is read with the odd bytes replaced."""
     foreign: Any = KafkaProducer(bootstrap_servers=settings.bootstrap, metrics_enabled=False)
-    foreign.send(topic_prefix + "in", key=b"k", value=b"v", headers=[(NotUtf8("name"), b"")], partition=0).get(10)
+    foreign.send(topic_prefix + "in", key=b"k", value=b"odd", headers=[(NotUtf8("name"), b"1")], partition=0)
+    foreign.send(topic_prefix + "in", key=b"k", value=b"plain", headers=[("name", b"2")], partition=0).get(10)
+    foreign.close()
+
+    found = next_batch(join()).records
+
+    assert [(record.value, record.headers) for record in found] == [
+        (b"odd", (("\ufffd\ufffd", b"1"),)),
+        (b"plain", (("name", b"2"),)),
+    ]
+
+
+def test_a_batch_in_a_codec_that_we_lack_stops_the_member_for_good(
+    join: Callable[..., KafkaMember], topic_prefix: str, settings: KafkaSettings
+) -> None:
+    """The client raises once, and its next poll would spin for ever: the process has to end and say why."""
+    configure(settings, topic_prefix + "in", {"compression.type": "snappy"})
+    foreign: Any = KafkaProducer(bootstrap_servers=settings.bootstrap, metrics_enabled=False)
+    foreign.send(topic_prefix + "in", key=b"k", value=b"v", partition=0).get(10)
     foreign.close()
     member = join()
     with pytest.raises(UnreadableInput):
@@ -435,7 +453,11 @@ def random_bytes(count: int) -> bytes:
     return random.Random(5).randbytes(count)
 
 
-def lower_limit(settings: KafkaSettings, topic: str, limit: int) -> None:
+def configure(settings: KafkaSettings, topic: str, values: dict[str, str]) -> None:
     admin: Any = KafkaAdminClient(bootstrap_servers=settings.bootstrap)
-    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(limit)})])
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, values)])
     admin.close()
+
+
+def lower_limit(settings: KafkaSettings, topic: str, limit: int) -> None:
+    configure(settings, topic, {"max.message.bytes": str(limit)})

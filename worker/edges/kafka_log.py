@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from kafka.errors import KafkaError
 
-from worker.edges import kafka_clients, kafka_errors
+from worker.edges import kafka_batches, kafka_clients, kafka_errors
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_reader import KafkaReader
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, size_outside
@@ -88,6 +88,7 @@ class KafkaLog:
     """See ports.Log."""
 
     def __init__(self, settings: KafkaSettings, *, beat: Callable[[], None] = _no_beat) -> None:
+        kafka_batches.install()
         self._settings = settings
         self._beat = beat
         self._topics = KafkaTopics(settings)

@@ -84,9 +84,13 @@ class KafkaMember:
             self._consumer: Any = kafka_clients.connect(
                 KafkaConsumer, joining(settings, group=group, identity=identity), topics=tuple(subscribe)
             )
-        except LogError:
+            # A leader that joins before it knows a topic's partitions assigns none of them, to anybody, until its
+            # metadata are renewed: ask first.
+            for topic in subscribe:
+                self._consumer.partitions_for_topic(topic)
+        except (LogError, KafkaError) as error:
             kafka_clients.discard(self._producer)
-            raise
+            raise kafka_errors.translate(error, "joining") if isinstance(error, KafkaError) else error from error
 
     def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
         self._check_alive()

@@ -19,6 +19,8 @@ from worker.ports import WrongSettings
 Config = dict[str, Any]
 BATCH_BYTES = 900 * 1024
 """A batch that stays below the usual topic limit of 1 MiB: the client cannot mend one that the broker refuses."""
+METADATA_MAX_AGE_MS = 30_000
+"""How long a member may overlook that a topic has got more partitions."""
 ASSIGNORS: Mapping[str, type] = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
 
 
@@ -109,6 +111,7 @@ def joining(settings: KafkaSettings, *, group: str, identity: str) -> Config:
         "session_timeout_ms": settings.session_timeout_ms,
         "heartbeat_interval_ms": min(settings.heartbeat_interval_ms, settings.session_timeout_ms // 3),
         "max_poll_interval_ms": settings.max_poll_interval_ms,
+        "metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "partition_assignment_strategy": (ASSIGNORS[settings.assignor],),
     }
 
