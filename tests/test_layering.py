@@ -10,7 +10,7 @@ import pytest
 
 WORKER = Path(__file__).parent.parent / "worker"
 CALCULATING = {
-    "__future__", "ahocorasick_rs", "array", "base64", "base64", "binascii", "bisect", "calendar", "can_ada", "collections",
+    "__future__", "ahocorasick_rs", "array", "base64", "binascii", "bisect", "calendar", "can_ada", "collections",
     "dataclasses", "datetime", "email", "enum", "functools", "hashlib", "heapq", "html", "ipaddress",
     "itertools", "lxml", "math", "msgspec", "numpy", "operator", "re", "resiliparse", "statistics", "string",
     "struct", "trafilatura", "types", "typing", "unicodedata", "urllib", "zlib", "zoneinfo",
