@@ -137,6 +137,7 @@ class Setup:
         from worker.loops.enricher import Enricher, EnricherSettings  # noqa: PLC0415
         from worker.stages.language import detect  # noqa: PLC0415
 
+        classify("loaded before the first record waits for it")
         given = self.settings.worker
         output = None if output_prefix is None else replace(self.topics, prefix=output_prefix)
         return Enricher(

@@ -7,10 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from worker.edges.taxonomy import load_taxonomy
-
 from tests.bench.parts import MAX_RECORDS, Stand, cpu_s, figures, join
 from worker.edges.language_model import classify
+from worker.edges.taxonomy import load_taxonomy
 from worker.enriching import Judged
 from worker.loops.enricher import Enricher, EnricherSettings
 from worker.ports import TopicPartition
@@ -83,6 +82,7 @@ def enrich(stand: Stand, count: int) -> dict[str, object]:
         events=tally,
         settings=EnricherSettings(topics=stand.topics, max_records=MAX_RECORDS),
     )
+    classify("A worker loads its language model before it joins.")
     join(member)
     print("ready", flush=True)
     wall, cpu = time.perf_counter(), cpu_s()

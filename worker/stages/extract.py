@@ -30,6 +30,7 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064"
     "\u2066-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f]"
 )
+_ASCII_CONTROLS = bytes([*range(9), *range(14, 28), 127])
 # Joiners mean something between letters of Arabic and Indic scripts, and in emoji; between others they only hide.
 _JOINER = re.compile("(?<![\u0600-\u08ff\u0900-\u0dff\u2600-\u27bf\ufe0f\U0001f300-\U0001faff])[\u200c\u200d]")
 
@@ -128,7 +129,11 @@ def _page_body(html: str, notes: _Notes) -> str:
 
 
 def _clean(text: str, notes: _Notes) -> str:
-    if not text.isascii():
+    if text.isascii():
+        plain = text.encode("ascii")
+        if len(plain.translate(None, _ASCII_CONTROLS)) == len(plain):
+            return text  # most English text; all else costs ten times as much
+    else:
         text = unicodedata.normalize("NFC", text)
     hidden = _INVISIBLE.search(text)
     if hidden or "\u200d" in text or "\u200c" in text:
@@ -141,7 +146,9 @@ def _clean(text: str, notes: _Notes) -> str:
 
 def _lines(text: str) -> str:
     """Return *text* with single spaces, one line a paragraph, no empty lines."""
-    return "\n".join([line for raw in text.splitlines() if (line := " ".join(raw.split()))])
+    if "  " in text or not text.isascii() or "\t" in text:
+        return "\n".join([line for raw in text.splitlines() if (line := " ".join(raw.split()))])
+    return "\n".join([line for raw in text.splitlines() if (line := raw.strip())])
 
 
 def _cut(text: str, limit: int, name: str, notes: _Notes) -> str:

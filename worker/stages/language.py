@@ -47,6 +47,8 @@ def detect(text: str, hint: str | None, classify: Classify) -> str:
     """
     sample = text[:SAMPLE_CHARS]
     prior = _primary(hint)
+    if sample.isascii() and len(_ENGLISH_WORDS.intersection(sample.lower().split())) >= _MIN_WORD_HITS:
+        return "en"
     counts: dict[str, int] = {}
     for match in _SCRIPTS.finditer(sample):
         name = match.lastgroup or "other"
@@ -56,12 +58,9 @@ def detect(text: str, hint: str | None, classify: Classify) -> str:
     east_asian = _east_asian(counts, prior)
     if east_asian:
         return east_asian
-    cyrillic, latin = counts.get("cyrillic", 0), counts.get("latin", 0)
-    if cyrillic > latin:
-        if _RUSSIAN_ONLY.search(sample) and not _NOT_RUSSIAN.search(sample):
-            return "ru"
-    elif latin and sample.isascii() and len(_ENGLISH_WORDS.intersection(sample.lower().split())) >= _MIN_WORD_HITS:
-        return "en"
+    russian = _RUSSIAN_ONLY.search(sample) and not _NOT_RUSSIAN.search(sample)
+    if russian and counts.get("cyrillic", 0) > counts.get("latin", 0):
+        return "ru"
     language, probability = classify(sample)
     if prior and (probability < MIN_PROBABILITY or language == "und"):
         return prior
