@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from tests.bench.measure import latencies, throughput
+from tests.bench.measure import WARM_UP, latencies, throughput
 from tests.bench.parts import Stand, pin, split_cores
 from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
 from worker.enriching import STAGES
@@ -67,7 +67,8 @@ def report(stand: Stand, articles: int, paced: int) -> bool:
     prompt = delays.p99_ms <= MAX_P99_MS
     limit = f"(limit {MAX_P99_MS:.0f}: {verdict(prompt)})" if limited else ""
     print(
-        f"  raw to committed output at 200 articles/s, {delays.count:,} articles: p50 {delays.p50_ms:.0f} ms,"
+        f"  raw to committed output at 200 articles/s, {delays.count:,} articles after a warm-up of {WARM_UP:,}:"
+        f" p50 {delays.p50_ms:.0f} ms,"
         f" p99 {delays.p99_ms:.0f} ms {limit}; producer at most {delays.late_s * 1000:.0f} ms late",
         flush=True,
     )
