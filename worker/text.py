@@ -62,11 +62,22 @@ def fold(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
+def sentence_ends_between(text: str, start: int, end: int) -> bool:
+    """Tell whether a sentence ends in text[start:end]."""
+    return any(not _abbreviates(text, match) for match in _SENTENCE_END.finditer(text, start, end))
+
+
+def _abbreviates(text: str, match: re.Match[str]) -> bool:
+    """Tell that the stop found belongs to an abbreviation or an initial."""
+    start = match.start()
+    return match[0].startswith(".") and _ABBREVIATION.search(text, max(0, start - 6), start) is not None
+
+
 def sentences(text: str) -> list[tuple[int, int]]:
     """Return (start, end) of each sentence, in order; stops after abbreviations and initials do not end one."""
     cuts = [0]
     for match in _SENTENCE_END.finditer(text):
-        if match[0].startswith(".") and _ABBREVIATION.search(text, max(0, match.start() - 6), match.start()):
+        if _abbreviates(text, match):
             continue
         cuts.append(match.end())
     cuts.append(len(text))

@@ -17,7 +17,7 @@ import ahocorasick_rs
 
 from worker.gazetteer import PairRules
 from worker.records import Article, Evidence, Mention, PairTag, RegionTag
-from worker.text import fold, sentences
+from worker.text import fold, sentence_ends_between
 
 MAX_COUNTRIES = 5
 """Of how many countries that an article is about pairs are sought."""
@@ -142,7 +142,7 @@ def _by_sentence(text: str, mentions: list[Mention]) -> list[list[Mention]]:
     for left, right in pairwise(mentions):
         gap = right.start - left.end
         same = gap <= _LONGEST and (
-            not _STOP.search(text, left.end, right.start) or len(sentences(text[left.start : right.end])) == 1
+            not _STOP.search(text, left.end, right.start) or not sentence_ends_between(text, left.end, right.start)
         )
         if same:
             groups[-1].append(right)

@@ -16,7 +16,7 @@ from worker.terms import OwnedTerm, TermSet, end_of_word, normalise
 
 TAGGED_CHARS = 20_000
 """Of title and body; what stands further down makes no topic."""
-MAX_EVIDENCE = 5
+MAX_EVIDENCE = 3
 TITLE, LEAD, REPEAT = 2.5, 1.5, 0.35
 """Factors of a term whose first mention is in the title or in the lead; and of each doubling of its mentions."""
 LEAD_CHARS, SHORT_CHARS = 400, 1_200
