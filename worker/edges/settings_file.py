@@ -19,7 +19,12 @@ ENV_PREFIX = "DATELINE_"
 CONFIG_VARIABLE = "DATELINE_CONFIG"
 NOT_SETTINGS = ("DATELINE_TEST_", "DATELINE_KUBE_")
 """Prefixes of variables that only tests and tools read."""
-NOT_SETTINGS_EITHER = {CONFIG_VARIABLE, "DATELINE_EVAL_DIR", "DATELINE_KAFKA_PORT", "DATELINE_KAFKA_DIR"}
+_OF_THE_BROKER_SCRIPT = ("PORT", "DIR", "CONTROLLER_PORT", "ADVERTISED_HOST", "HEAP", "WAIT", "PROPERTIES")
+NOT_SETTINGS_EITHER = {
+    CONFIG_VARIABLE,
+    "DATELINE_EVAL_DIR",
+    *(f"DATELINE_KAFKA_{name}" for name in _OF_THE_BROKER_SCRIPT),
+}
 SECTIONS: Mapping[str, type[Any]] = get_type_hints(Settings)
 HINTS: Mapping[Where, Any] = {
     (section, name): hint
