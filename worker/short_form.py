@@ -42,8 +42,9 @@ def read_article(line: bytes, *, now: datetime) -> tuple[RawArticle | Rejected, 
     """Return the article that *line* holds, or why there is none, and the id it was given (None: it had none)."""
     try:
         given = orjson.loads(line)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        return Rejected(reason="not-json", detail=str(error)[:1000]), None
+    except orjson.JSONDecodeError as error:
+        reason = "too-deep" if "depth limit" in str(error) else "not-json"
+        return Rejected(reason=reason, detail=str(error)[:1000]), None
     if not isinstance(given, dict):
         return Rejected(reason="wrong-type", detail=f"Expected `object`, got `{type(given).__name__}`"), None
     if "story" in given:

@@ -21,7 +21,7 @@ from worker.ports import Batch, LogRecord, NewRecord, TopicPartition
 from worker.records import RawArticle, Rejected
 from worker.short_form import read_article
 
-MAX_LINE_BYTES = 8 * 1024 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 1 << 18
 
 
@@ -42,7 +42,7 @@ class PipeMember:
         self._topics = topics
         # A name of its own for each run: a seen store that is kept must not take line 1 for line 1 of the last run.
         self._name = f"pipe.{uuid.uuid4().hex}"
-        self._partial = b""
+        self._partial = bytearray()
         self._lines: list[bytes] = []
         self._next = 0
         self._waiting: dict[int, _Line] = {}
@@ -64,13 +64,15 @@ class PipeMember:
         data = os.read(self._source, _READ_BYTES)
         if not data:
             self._eof = True
-            lines = [self._partial]
-            self._partial = b""
-        else:
-            *lines, self._partial = (self._partial + data).split(b"\n")
-            if len(self._partial) > MAX_LINE_BYTES:
-                self._partial = self._partial[: MAX_LINE_BYTES + 1]
-        self._lines += [line for line in lines if line.strip()]
+            data = b"\n"
+        if len(self._partial) <= MAX_LINE_BYTES:  # of a longer line only so much is kept as shows that it is too long
+            self._partial += data
+        elif b"\n" in data:
+            self._partial += data[data.index(b"\n") :]
+        if b"\n" in data:
+            *lines, rest = bytes(self._partial).split(b"\n")
+            self._lines += [line for line in lines if line.strip()]
+            self._partial = bytearray(rest)
 
     def _record(self, line: bytes) -> LogRecord:
         """Return *line* as a raw record; one that cannot be read stands in the batch as it is, to be refused there."""
