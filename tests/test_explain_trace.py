@@ -13,7 +13,7 @@ FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>Example Herald
 <link>https://herald.example.org</link><description>News</description>
 <item><title>China and North Korea reopen a bridge to trade</title>
 <link>https://herald.example.org/bridge</link>
-<description>China and North Korea reopened the bridge at Dandong to trade on Monday, officials said.</description></item>
+<description>China and North Korea reopened the bridge at Dandong to trade, officials said.</description></item>
 </channel></rss>"""
 
 

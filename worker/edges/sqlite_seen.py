@@ -195,7 +195,7 @@ class SqliteSeen:
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False)
         self._connection = connection
-        connection.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(connection, within_s=self._busy_s)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
         (layout,) = connection.execute("PRAGMA user_version").fetchone()
@@ -216,3 +216,21 @@ class SqliteSeen:
         if self._connection is not None and self._path != ":memory:":
             self._connection.close()
             self._connection = None
+
+
+def _write_ahead(db: sqlite3.Connection, *, within_s: float) -> None:
+    """
+    Switch *db* to a write-ahead log.
+
+    SQLite does not wait here for another connection that is switching too, whatever its busy time: so we do.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
