@@ -16,6 +16,7 @@ from typing import TypeVar
 import pytest
 
 from tests.support import services
+from tests.support.installation import Installation
 from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
 
 S = TypeVar("S", bound=services.Service)
@@ -74,6 +75,14 @@ def promtool() -> Path:
 def topic_prefix() -> str:
     """Return a prefix for topics, groups and identities that no other test uses."""
     return f"t{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.redis])])
+def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
+    """Return a whole installation: once on the embedded log, once on Kafka and Redis."""
+    if request.param == "embedded":
+        return Installation(tmp_path)
+    return Installation(tmp_path, kafka=request.getfixturevalue("kafka"), redis=request.getfixturevalue("redis"))
 
 
 def _run(service: S) -> Iterator[S | ServiceUnavailable]:

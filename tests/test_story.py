@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -68,13 +67,6 @@ def site() -> Iterator[Site]:
     site = Site()
     yield site
     site.close()
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.redis])])
-def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
-    if request.param == "embedded":
-        return Installation(tmp_path)
-    return Installation(tmp_path, kafka=request.getfixturevalue("kafka"), redis=request.getfixturevalue("redis"))
 
 
 def published(installation: Installation) -> dict[str, EnrichedDocument]:

@@ -6,7 +6,6 @@ import random
 import signal
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -17,13 +16,6 @@ from worker.ports import NewRecord
 
 RECORDS = 3_000
 KILLS = 6
-
-
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.redis])])
-def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
-    if request.param == "embedded":
-        return Installation(tmp_path)
-    return Installation(tmp_path, kafka=request.getfixturevalue("kafka"), redis=request.getfixturevalue("redis"))
 
 
 def ends(installation: Installation) -> list[str]:

@@ -17,13 +17,6 @@ from worker.records import Duplicate
 FEEDS, ENTRIES, KILLS = 30, 40, 5
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=[pytest.mark.kafka, pytest.mark.redis])])
-def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Installation:
-    if request.param == "embedded":
-        return Installation(tmp_path)
-    return Installation(tmp_path, kafka=request.getfixturevalue("kafka"), redis=request.getfixturevalue("redis"))
-
-
 def write_feeds(folder: Path) -> Path:
     """Write feeds whose entries all say something else, and return their list."""
     listed = ["feeds:"]
