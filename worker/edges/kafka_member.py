@@ -88,9 +88,12 @@ class KafkaMember:
             # metadata are renewed: ask first.
             for topic in subscribe:
                 self._consumer.partitions_for_topic(topic)
-        except (LogError, KafkaError) as error:
+        except LogError:
             kafka_clients.discard(self._producer)
-            raise kafka_errors.translate(error, "joining") if isinstance(error, KafkaError) else error from error
+            raise
+        except KafkaError as error:
+            kafka_clients.discard(self._producer)
+            raise kafka_errors.translate(error, "joining") from error
 
     def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
         self._check_alive()
