@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 from worker.edges import kafka_settings
+from worker.edges.data_folder import LOG_FILE, SEEN_FILE, ready
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.settings_file import data_dir, read_secret
 from worker.edges.sqlite_log import SqliteLog
@@ -14,9 +14,6 @@ from worker.edges.valkey_seen import ValkeySeen
 from worker.enriching import TopicNames
 from worker.ports import Log, SeenStore, TopicSpec, WrongSettings
 from worker.settings import Settings
-
-LOG_FILE = "log.db"
-SEEN_FILE = "seen.db"
 
 
 def topic_specs(settings: Settings, routes: Iterable[str], *, prefix: str | None = None) -> list[TopicSpec]:
@@ -71,7 +68,7 @@ def open_log(settings: Settings, environ: Mapping[str, str], *, beat: Callable[[
     """Return the log; *beat* is called around its waits. Raises: LogError."""
     if not settings.embedded:
         return KafkaLog.open(kafka(settings), beat=beat)
-    return SqliteLog.open(_made(data_dir(settings, environ)) / LOG_FILE)
+    return SqliteLog.open(ready(data_dir(settings, environ)) / LOG_FILE)
 
 
 def check_stores(settings: Settings, *, one_machine: bool) -> None:
@@ -90,11 +87,11 @@ def check_stores(settings: Settings, *, one_machine: bool) -> None:
 
 
 def open_seen(settings: Settings, environ: Mapping[str, str], *, namespace: str | None = None) -> SeenStore:
-    """Return the seen store; *namespace* replaces that of the settings. Raises: WrongSettings."""
+    """Return the seen store; *namespace* replaces that of the settings. Raises: WrongSettings, LogUnavailable."""
     given = settings.seen
     space = namespace or given.namespace
     if not given.url:
-        path = _made(data_dir(settings, environ)) / SEEN_FILE
+        path = ready(data_dir(settings, environ)) / SEEN_FILE
         return SqliteSeen(path, namespace=space, ttl_s=int(given.ttl))
     try:
         return ValkeySeen(
@@ -106,14 +103,6 @@ def open_seen(settings: Settings, environ: Mapping[str, str], *, namespace: str 
         )
     except (OSError, ValueError) as error:
         raise WrongSettings(f"seen store: {error}") from error
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WrongSettings(f"data.dir {folder} cannot be made: {error.strerror}") from error
-    return folder
 
 
 def ensure_topics(log: Log, specs: Iterable[TopicSpec], *, create: bool) -> None:

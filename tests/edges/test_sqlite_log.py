@@ -233,7 +233,7 @@ def test_a_damaged_file_is_told_with_its_name_and_a_way_out(path: Path, log: Sql
     raw = bytearray(path.read_bytes())
     raw[16_384:] = os.urandom(len(raw) - 16_384)
     path.write_bytes(raw)
-    with pytest.raises(UnreadableInput, match=re.escape(str(path)) + r".*recover"):
+    with pytest.raises(UnreadableInput, match=re.escape(str(path)) + r".*damaged.*mv"):
         read_all(log, "in")
 
 

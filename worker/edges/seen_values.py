@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from worker.ports import KnownStory, RoutedVersion, SeenStoreAway
+from worker.ports import KnownStory, RoutedVersion, SeenStoreAway, UnreadableInput
 from worker.records import Fingerprint, Verdict, VerdictKind
 from worker.stages.judge import Memory, StoryState, keys_of
 
@@ -32,11 +32,13 @@ Fetch = Callable[[Sequence[bytes]], Sequence[bytes | None]]
 """Reads keys, in order; None for what is not there."""
 
 _FORMAT = b"\x01"
+_OWN = 8
+"""Bytes of a raw record's own story id, kept with its verdict."""
 _STORY_ID = re.compile("[0-9a-f]{64}")
 _KINDS = tuple(VerdictKind)
 _MATCHES = (None, "story", "link", "guid", "text")
 _encode = msgspec.msgpack.Encoder().encode
-_decode_verdict = msgspec.msgpack.Decoder(tuple[int, bytes, int, datetime, int, int, int, str | None]).decode
+_decode_verdict = msgspec.msgpack.Decoder(tuple[int, bytes, int, datetime, int, int, int, str | None, bytes]).decode
 _decode_story = msgspec.msgpack.Decoder(
     tuple[int, datetime, str, tuple[str, ...], int, bytes | None, bool, dict[str, bytes], tuple[tuple[bytes, str], ...]]
 ).decode
@@ -71,8 +73,8 @@ def judging(fingerprints: Sequence[Fingerprint], now: datetime) -> Transaction[l
         verdicts = [memory.judge(fingerprint, now=now) for fingerprint in fingerprints]
         lasting: dict[bytes, bytes] = {}
         first: dict[tuple[str, int], int] = {}
-        for raw, verdict in memory.changed_verdicts.items():
-            lasting[verdict_key(raw.topic, raw.partition, raw.offset)] = _verdict_bytes(verdict)
+        for raw, (story, verdict) in memory.changed_verdicts.items():
+            lasting[verdict_key(raw.topic, raw.partition, raw.offset)] = _verdict_bytes(story, verdict)
             where = (raw.topic, raw.partition)
             first[where] = min(raw.offset, first.get(where, raw.offset))
         expiring = {_owner_key(key): bytes.fromhex(story) for key, story in memory.changed_owners.items()}
@@ -170,7 +172,8 @@ def _owner_key(key: str) -> bytes:
     return key[0].encode() + bytes.fromhex(key[1:])
 
 
-def _verdict_bytes(verdict: Verdict) -> bytes:
+def _verdict_bytes(story: str, verdict: Verdict) -> bytes:
+    """Return the value for the *verdict* on a raw record of *story*."""
     return _FORMAT + _encode(
         (
             _KINDS.index(verdict.kind),
@@ -181,15 +184,17 @@ def _verdict_bytes(verdict: Verdict) -> bytes:
             verdict.copies,
             _MATCHES.index(verdict.matched_by),
             verdict.original_publisher,
+            bytes.fromhex(story)[:_OWN],
         )
     )
 
 
-def _verdict(value: bytes) -> Verdict:
-    kind, story, version, first_seen, sources, copies, match, publisher = _decode_verdict(_payload(value))
-    return Verdict(
+def _verdict(value: bytes) -> tuple[str, Verdict]:
+    """Return the beginning of the raw record's story id, and the verdict that it had."""
+    kind, about, version, first_seen, sources, copies, match, publisher, own = _decoded(_decode_verdict, value)
+    verdict = Verdict(
         kind=_KINDS[kind],
-        story=story.hex(),
+        story=about.hex(),
         version=version,
         first_seen=first_seen,
         independent_sources=sources,
@@ -197,6 +202,7 @@ def _verdict(value: bytes) -> Verdict:
         matched_by=_MATCHES[match],
         original_publisher=publisher,
     )
+    return own.hex(), verdict
 
 
 def _story_bytes(state: StoryState) -> bytes:
@@ -216,7 +222,7 @@ def _story_bytes(state: StoryState) -> bytes:
 
 
 def _story(story: str, value: bytes) -> StoryState:
-    version, first_seen, publisher, sources, copies, original, counted, shown, texts = _decode_story(_payload(value))
+    version, first_seen, publisher, sources, copies, original, counted, shown, texts = _decoded(_decode_story, value)
     return StoryState(
         story=story,
         version=version,
@@ -232,10 +238,14 @@ def _story(story: str, value: bytes) -> StoryState:
 
 
 def _routes(value: bytes | None) -> dict[int, tuple[str, ...]]:
-    return {} if value is None else _decode_routes(_payload(value))
+    return {} if value is None else _decoded(_decode_routes, value)
 
 
-def _payload(value: bytes) -> bytes:
+def _decoded(decode: Callable[[bytes], T], value: bytes) -> T:
+    """Return what *value* holds. Raises: SeenStoreAway: of a newer release; UnreadableInput: damaged."""
     if value[:1] != _FORMAT:
-        raise SeenStoreAway(f"the seen store holds values of a newer release (format {value[:1].hex()})")
-    return value[1:]
+        raise SeenStoreAway(f"it holds values of a newer release (format {value[:1].hex()}): that release is needed")
+    try:
+        return decode(value[1:])
+    except msgspec.DecodeError as error:
+        raise UnreadableInput(f"the seen store holds a value that cannot be read ({error}): it is damaged") from error

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from worker.edges import sqlite_group as groups
@@ -33,6 +34,7 @@ class SqliteMember:
         self._identity = identity
         self._beat_every_s = session_timeout_s / _HEARTBEATS_PER_SESSION
         self._membership = Membership(rewinds=0, since={})
+        self._rewinding = True
         self._committed: dict[int, int] = {}
         self._db: sqlite3.Connection | None = connect(path)
         try:
@@ -49,7 +51,7 @@ class SqliteMember:
                 groups.rebalance(self._db, self._group, self._catalogue)
             self._beat_at = boot_clock() + self._beat_every_s
             with errors(path):
-                self._look_at_assignment(self._db, anew=True)
+                self._look_at_assignment(self._db)
         except BaseException:
             self._db.close()
             raise
@@ -61,12 +63,16 @@ class SqliteMember:
         while True:
             if boot_clock() >= self._beat_at:
                 self._keep_membership(db)
-            with errors(self._path):
-                if self._positions.changed():
-                    self._look_at_assignment(db)
-                    records = self._positions.fetch(max_records)
-                    if records:
-                        return Batch(records=records, membership=self._membership)
+            try:
+                with errors(self._path):
+                    if self._positions.changed():
+                        self._look_at_assignment(db)
+                        records = self._positions.fetch(max_records)
+                        if records:
+                            return Batch(records=records, membership=self._membership)
+            except LogError:
+                self._positions.doubt()  # what was not looked at this time has to be the next time
+                raise
             left = deadline - time.monotonic()
             if left <= 0:
                 return Batch(membership=self._membership)
@@ -91,8 +97,7 @@ class SqliteMember:
                 groups.commit_offsets(db, self._group, offsets)
                 groups.heartbeat(db, self._group, self._identity)
         except BaseException:
-            with contextlib.suppress(LogError, sqlite3.Error):
-                self.rewind()
+            self.rewind()
             raise
         self._committed.update(offsets)
         self._positions.doubt()
@@ -100,9 +105,10 @@ class SqliteMember:
         self._cleaner.step()
 
     def rewind(self) -> None:
-        """Go back to the committed offsets."""
-        with errors(self._path):
-            self._look_at_assignment(self._open(), anew=True)
+        """Go back to the committed offsets: at the next poll, since the file may not be readable now."""
+        self._rewinding = True
+        self._membership = replace(self._membership, rewinds=self._membership.rewinds + 1)
+        self._positions.doubt()
 
     def assigned(self) -> frozenset[TopicPartition]:
         """Return the partitions owned, as the last poll saw it."""
@@ -140,23 +146,24 @@ class SqliteMember:
         with errors(self._path):
             self._look_at_assignment(db)
 
-    def _look_at_assignment(self, db: sqlite3.Connection, *, anew: bool = False) -> None:
-        """Take up what is ours now: kept partitions go on where they were, unless *anew*, others where committed."""
+    def _look_at_assignment(self, db: sqlite3.Connection) -> None:
+        """Take up what is ours now: kept partitions go on where they were, unless rewinding, others where committed."""
         if not groups.is_holder(db, self._group, self._identity, self._epoch):
             raise self._fenced()
         since = groups.owned(db, self._group, self._identity)
         old = self._membership.since
-        if not anew and since == old:
+        if not self._rewinding and since == old:
             return
         # Read after the assignment: once a partition is ours, nobody else can move its offset.
         committed = groups.committed(db, self._group)
         firsts = dict(db.execute("SELECT id, first FROM part").fetchall())
         self._committed = {part: committed[part] if part in committed else firsts[part] for part in since}
         positions = dict(self._committed)
-        if not anew:
+        if not self._rewinding:
             kept = {part for part, generation in since.items() if old.get(part) == generation}
             positions |= {part: offset for part, offset in self._positions.next.items() if part in kept}
-        self._membership = Membership(rewinds=self._membership.rewinds + anew, since=since)
+        self._membership = replace(self._membership, since=since)
+        self._rewinding = False
         self._positions.take({part: self._names[part] for part in since}, positions)
 
     def _check(self, db: sqlite3.Connection, batch: Batch, offsets: Mapping[int, int]) -> None:

@@ -128,6 +128,14 @@ class Positions:
 
     def fetch(self, max_records: int) -> tuple[LogRecord, ...]:
         """Return the next records, at most *max_records* and about MAX_FETCH_BYTES, and move behind them."""
+        before = dict(self._next)
+        try:
+            return self._fetch(max_records)
+        except BaseException:
+            self._next = before  # what was read of some partitions never reaches the caller
+            raise
+
+    def _fetch(self, max_records: int) -> tuple[LogRecord, ...]:
         self._look()
         ready = [part for part, position in self._next.items() if self._ends[part] > position]
         if not ready:

@@ -13,6 +13,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from worker.edges.data_folder import damaged
 from worker.ports import LogUnavailable, UnreadableInput, WrongSettings
 
 APPLICATION_ID = 0x444C4F47
@@ -94,11 +97,10 @@ def errors(path: Path) -> Iterator[None]:
             name = getattr(error, "sqlite_errorname", "")
             raise LogUnavailable(f"{path}: the file cannot be read or written ({error}, {name})") from error
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise UnreadableInput(
-                f"{path}: damaged, or not a log of ours ({error}). Move it away to start a new log, or save what "
-                f"can be read: sqlite3 {path} .recover | sqlite3 saved.db"
-            ) from error
+            raise UnreadableInput(damaged(path, error)) from error
         raise
+    except msgspec.DecodeError as error:
+        raise UnreadableInput(damaged(path, f"headers of a record: {error}")) from error
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -147,6 +149,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     if mode != "wal":
         raise WrongSettings(f"{path}: its file system allows no write-ahead log (got {mode!r}): use a local disk")
     if _check_version(db, path):
+        _check_sound(db, path)
         return
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -171,6 +174,27 @@ def _check_version(db: sqlite3.Connection, path: Path) -> bool:
     if version > VERSION:
         raise WrongSettings(f"{path}: written by a newer release (schema {version}, this one knows {VERSION})")
     return True
+
+
+def _check_sound(db: sqlite3.Connection, path: Path) -> None:
+    """
+    Look at what is cheap to look at: the small tables, and both ends of each partition.
+
+    A whole `integrity_check` reads the whole file; damage elsewhere is told when it is met.
+    """
+    for table in ("topic", "part", "consumers", "member", "assignment", "committed", "cleaning"):
+        said = db.execute(f"PRAGMA quick_check('{table}')").fetchone()[0]
+        if said != "ok":
+            raise UnreadableInput(damaged(path, said))
+    for part, first, end in db.execute("SELECT id, first, next FROM part").fetchall():
+        base = part << OFFSET_BITS
+        low, high = db.execute(
+            "SELECT (SELECT min(id) FROM record WHERE id >= ?1 AND id < ?2),"
+            " (SELECT max(id) FROM record WHERE id >= ?1 AND id < ?2)",
+            (base, (part + 1) << OFFSET_BITS),
+        ).fetchone()
+        if low is not None and not base | first <= low <= high < base | end:
+            raise UnreadableInput(damaged(path, f"partition {part} has records outside of {first} to {end}"))
 
 
 def _configure(db: sqlite3.Connection) -> None:

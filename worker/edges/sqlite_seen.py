@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from worker.edges.data_folder import damaged
 from worker.edges.seen_values import (
     DEFAULT_TTL_S,
     VERDICT_GRACE_S,
@@ -25,7 +26,7 @@ from worker.edges.seen_values import (
     routing,
     verdict_key,
 )
-from worker.ports import KnownStory, RoutedVersion, SeenStoreAway, TopicPartition, UnreadableInput
+from worker.ports import KnownStory, RoutedVersion, SeenStoreAway, TopicPartition, UnreadableInput, WrongSettings
 from worker.records import Fingerprint, Verdict
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ SWEEP = 64
 """Rows looked at, beyond four for each row written, on each call in search of expired ones."""
 FORGET = 5_000
 """Verdicts deleted at most at once."""
+_APPLICATION_ID = 0x44534545
+"""`DSEE`, in the header of the file."""
 _LAYOUT = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, epoch TEXT);
@@ -189,27 +192,44 @@ class SqliteSeen:
                 if code is None:
                     raise
                 if code & 0xFF in _DAMAGED:
-                    raise UnreadableInput(f"seen store {self._path} is damaged: {error}") from error
+                    raise UnreadableInput(f"seen store {damaged(self._path, error)}") from error
                 raise SeenStoreAway(f"seen store {self._path}: {error}") from error
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=self._busy_s, isolation_level=None, check_same_thread=False)
         self._connection = connection
+        self._check_ours(connection)
         _write_ahead(connection, within_s=self._busy_s)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
-        (layout,) = connection.execute("PRAGMA user_version").fetchone()
-        if layout > _LAYOUT:
-            self._drop()
-            raise SeenStoreAway(f"seen store {self._path} was laid out by a newer release")
+        self._check_ours(connection)
         for statement in _SCHEMA.split(";"):
             connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {_LAYOUT}")
         connection.execute("INSERT OR IGNORE INTO spaces (name) VALUES (?)", (self._namespace,))
         (self._space,) = connection.execute("SELECT id FROM spaces WHERE name = ?", (self._namespace,)).fetchone()
         self._hand = self._name(b"")
         connection.commit()
         return connection
+
+    def _check_ours(self, connection: sqlite3.Connection) -> None:
+        """Look at what is cheap to look at; damage elsewhere is told when it is met."""
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (layout,) = connection.execute("PRAGMA user_version").fetchone()
+        if application != _APPLICATION_ID:
+            self._drop()
+            raise WrongSettings(f"seen store {self._path}: an SQLite file of something else")
+        if layout > _LAYOUT:
+            self._drop()
+            raise SeenStoreAway(f"{self._path} was laid out by a newer release ({layout}, this one knows {_LAYOUT})")
+        for table in ("spaces", "marks"):
+            said = connection.execute(f"PRAGMA quick_check('{table}')").fetchone()[0]
+            if said != "ok":
+                self._drop()
+                raise UnreadableInput(f"seen store {damaged(self._path, said)}")
 
     def _drop(self) -> None:
         """Close a connection of unknown state; a store in memory lives in its connection and keeps it."""

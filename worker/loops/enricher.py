@@ -157,7 +157,11 @@ class Enricher:
         try:
             with self._timed("commit", len(batch.records)):
                 self._member.commit(batch, outputs)
-        except (TransactionFailed, LogUnavailable) as error:
+        except LogUnavailable as error:
+            self._events.aborted(type(error).__name__)
+            self._wait(f"log: {error}")  # a full disk may last for days: no reason to start afresh
+            return False
+        except TransactionFailed as error:
             self._events.aborted(type(error).__name__)
             self._failures += 1
             if self._failures >= FAILURES_IN_A_ROW:

@@ -51,8 +51,12 @@ class StoryState:
 class Lookup(Protocol):
     """What the judge may ask of the past."""
 
-    def verdict(self, raw: Coordinates) -> Verdict | None:
-        """Return the verdict that this raw record had."""
+    def verdict(self, raw: Coordinates, story: str) -> Verdict | None:
+        """
+        Return the verdict that this raw record of *story* had.
+
+        None when another story lay at its place: the log, or the topic, was made anew and counts from 0 again.
+        """
 
     def story(self, story: str) -> StoryState | None: ...
 
@@ -84,7 +88,7 @@ def keys_of(fingerprint: Fingerprint) -> Iterator[tuple[str, str]]:
 
 def judge(fingerprint: Fingerprint, look: Lookup, *, now: datetime) -> Judgement:
     """Return the verdict on one article, given all that was judged before it."""
-    stored = look.verdict(fingerprint.raw)
+    stored = look.verdict(fingerprint.raw, fingerprint.story)
     if stored is not None:
         return Judgement(verdict=stored, stored=True)
     mine = look.story(fingerprint.story)
@@ -269,15 +273,17 @@ def _shown(state: StoryState, fingerprint: Fingerprint) -> dict[str, str]:
 class Memory:
     """A Lookup of plain dictionaries. What `judge` changes is found in `changed_…` too, for a store to write."""
 
-    verdicts: dict[Coordinates, Verdict] = field(default_factory=dict)
+    verdicts: dict[Coordinates, tuple[str, Verdict]] = field(default_factory=dict)
+    """With the story id of the raw record itself, the beginning of which may do."""
     stories: dict[str, StoryState] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
-    changed_verdicts: dict[Coordinates, Verdict] = field(default_factory=dict)
+    changed_verdicts: dict[Coordinates, tuple[str, Verdict]] = field(default_factory=dict)
     changed_stories: dict[str, StoryState] = field(default_factory=dict)
     changed_owners: dict[str, str] = field(default_factory=dict)
 
-    def verdict(self, raw: Coordinates) -> Verdict | None:
-        return self.verdicts.get(raw)
+    def verdict(self, raw: Coordinates, story: str) -> Verdict | None:
+        own, verdict = self.verdicts.get(raw, (story, None))
+        return verdict if story.startswith(own) else None
 
     def story(self, story: str) -> StoryState | None:
         return self.stories.get(story)
@@ -289,7 +295,8 @@ class Memory:
         """Judge one article and remember what follows, so that the next one sees it."""
         judgement = judge(fingerprint, self, now=now)
         if not judgement.stored:
-            self.verdicts[fingerprint.raw] = self.changed_verdicts[fingerprint.raw] = judgement.verdict
+            given = (fingerprint.story, judgement.verdict)
+            self.verdicts[fingerprint.raw] = self.changed_verdicts[fingerprint.raw] = given
             for state in judgement.stories:
                 self.stories[state.story] = self.changed_stories[state.story] = state
             self.owners.update(judgement.owners)
