@@ -17,6 +17,7 @@ import pytest
 
 from tests.support import services
 from tests.support.installation import Installation
+from tests.support.proxy import ProxiedBroker
 from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
 
 S = TypeVar("S", bound=services.Service)
@@ -48,6 +49,19 @@ def own_kafka() -> Iterator[KafkaBroker]:
         yield from (_or_skip(each) for each in _run(broker))
     finally:
         broker.remove()
+
+
+@pytest.fixture(scope="module")
+def _proxied_or_reason() -> Iterator[ProxiedBroker | ServiceUnavailable]:
+    yield from _run(ProxiedBroker())
+
+
+@pytest.fixture
+def proxied_kafka(_proxied_or_reason: ProxiedBroker | ServiceUnavailable) -> Iterator[ProxiedBroker]:
+    """Return a real broker of this module behind a proxy that can lose and change requests; leave it running."""
+    broker = _or_skip(_proxied_or_reason)
+    yield broker
+    broker.proxy.reset()
 
 
 @pytest.fixture

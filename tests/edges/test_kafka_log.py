@@ -8,10 +8,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka import KafkaProducer
 from kafka.structs import ConsumerGroupMetadata
 
+from tests.support.kafka_members import (
+    Beats,
+    all_values,
+    carry_on,
+    configure,
+    fill,
+    impatient,
+    lower_limit,
+    next_batch,
+    records,
+    settings_for,
+    values,
+)
 from tests.support.services import KafkaBroker, free_ports
 from tests.support.waiting import until
 from worker.edges.kafka_log import KafkaLog
@@ -59,53 +71,6 @@ def join(log: KafkaLog, topic_prefix: str) -> Iterator[Callable[..., KafkaMember
     yield new
     for member in joined:
         member.close()
-
-
-def settings_for(broker: KafkaBroker) -> KafkaSettings:
-    return KafkaSettings(
-        bootstrap=broker.bootstrap,
-        session_timeout_ms=6000,
-        heartbeat_interval_ms=500,
-        request_timeout_ms=3000,
-        delivery_timeout_ms=4000,
-        transaction_timeout_ms=10_000,
-        connect_timeout_ms=3000,
-    )
-
-
-def records(topic: str, *values: bytes, key: bytes = b"k") -> list[NewRecord]:
-    return [NewRecord(topic=topic, key=key, value=value) for value in values]
-
-
-def fill(log: KafkaLog, topic: str, *values: bytes) -> None:
-    appender = log.appender()
-    appender.append(records(topic, *values))
-    appender.close()
-
-
-def next_batch(member: KafkaMember, *, max_records: int = 500) -> Batch:
-    found: list[Batch] = []
-
-    def came() -> bool:
-        found.append(member.poll(timeout_s=0.2, max_records=max_records))
-        return bool(found[-1].records)
-
-    until(came, what="a batch")
-    return found[-1]
-
-
-def values(batch: Batch) -> list[bytes | None]:
-    return [record.value for record in batch.records]
-
-
-def all_values(log: KafkaLog, topic: str) -> list[bytes | None]:
-    """Return what a reader of committed records finds, up to the present end."""
-    reader = log.reader([topic])
-    found: list[bytes | None] = []
-    while not reader.at_end():
-        found += [record.value for record in reader.read(timeout_s=5)]
-    reader.close()
-    return found
 
 
 def test_a_second_member_with_the_same_identity_fences_the_first(
@@ -405,40 +370,6 @@ def test_settings_whose_timeouts_contradict_each_other_are_refused(settings: Kaf
         dataclasses.replace(settings, assignor="sticky")
 
 
-def impatient(broker: KafkaBroker) -> KafkaSettings:
-    return dataclasses.replace(
-        settings_for(broker), request_timeout_ms=1000, delivery_timeout_ms=1500, connect_timeout_ms=1000
-    )
-
-
-def carry_on(member: KafkaMember, outputs: list[NewRecord]) -> list[bytes | None]:
-    """Poll and commit as a worker does, over all hindrances, until one batch is through; return its values."""
-    found = Batch()
-
-    def through() -> bool:
-        nonlocal found
-        try:
-            found = member.poll(timeout_s=0.2)
-            member.commit(found, outputs if found.records else [])
-        except (LogUnavailable, TransactionFailed):
-            return False
-        return bool(found.records)
-
-    until(through, within_s=40, what="a batch")
-    return values(found)
-
-
-class Beats:
-    """A watchdog's ear that does one thing at the next beat."""
-
-    next: Callable[[], None] | None = None
-
-    def __call__(self) -> None:
-        if self.next is not None:
-            then, self.next = self.next, None
-            then()
-
-
 class NotUtf8(str):
     """Text that is written as bytes which are no UTF-8."""
 
@@ -451,13 +382,3 @@ class NotUtf8(str):
 def random_bytes(count: int) -> bytes:
     """Return bytes that no compression makes smaller."""
     return random.Random(5).randbytes(count)
-
-
-def configure(settings: KafkaSettings, topic: str, values: dict[str, str]) -> None:
-    admin: Any = KafkaAdminClient(bootstrap_servers=settings.bootstrap)
-    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, values)])
-    admin.close()
-
-
-def lower_limit(settings: KafkaSettings, topic: str, limit: int) -> None:
-    configure(settings, topic, {"max.message.bytes": str(limit)})

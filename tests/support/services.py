@@ -118,11 +118,13 @@ class KafkaBroker(Service):
 
     name = "Kafka"
 
-    def __init__(self, *, own: bool = False) -> None:
-        """With *own* it is a node of its own in any case, which a test may kill."""
+    def __init__(self, *, own: bool = False, properties: Mapping[str, str] | None = None) -> None:
+        """With *own* it is a node of its own in any case, which a test may kill; only such a one takes *properties*."""
+        self.properties = dict(properties or {})
+        """Read at each start."""
         self.given = None if own else os.environ.get("DATELINE_TEST_KAFKA")
         self.folder = Path(tempfile.mkdtemp(prefix="dateline-kafka-"))
-        self.port, self._controller_port = free_ports(2)
+        self.port, self.controller_port = free_ports(2)
         self.bootstrap = self.given or f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -142,10 +144,14 @@ class KafkaBroker(Service):
     def _command(self) -> tuple[list[str], Mapping[str, str]]:
         settings = {
             "DATELINE_KAFKA_PORT": str(self.port),
-            "DATELINE_KAFKA_CONTROLLER_PORT": str(self._controller_port),
+            "DATELINE_KAFKA_CONTROLLER_PORT": str(self.controller_port),
             "DATELINE_KAFKA_DIR": str(self.folder / "node"),
             "DATELINE_KAFKA_ADVERTISED_HOST": "127.0.0.1",
         }
+        if self.properties:
+            further = self.folder / "further.properties"
+            further.write_text("".join(f"{name}={value}\n" for name, value in self.properties.items()), "utf-8")
+            settings["DATELINE_KAFKA_PROPERTIES"] = str(further)
         return [str(SCRIPT), "run"], {**os.environ, **settings}
 
 
