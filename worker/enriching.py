@@ -83,6 +83,9 @@ class EnricherEvents(Protocol):
     def rejected(self, reason: str) -> None:
         """A record went to the dead letters."""
 
+    def refusals(self, run: int, share: float) -> None:
+        """So many records in a row, and such a share of the last ones, were refused in the worst partition."""
+
     def stage(self, name: str, seconds: float, records: int) -> None:
         """A stage of a batch took so long for so many records."""
 
@@ -106,6 +109,8 @@ class SilentEvents:
     def duplicate(self, judged: Judged) -> None: ...
 
     def rejected(self, reason: str) -> None: ...
+
+    def refusals(self, run: int, share: float) -> None: ...
 
     def stage(self, name: str, seconds: float, records: int) -> None: ...
 

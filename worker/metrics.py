@@ -77,7 +77,15 @@ class Metrics:
             registry=registry,
         )
         self.dead_letter_run = Gauge(
-            "dateline_dead_letter_run", "Dead letters in a row up to now; a limit stops the worker", registry=registry
+            "dateline_dead_letter_run",
+            "Dead letters in a row up to now, in the worst partition of this process; worker.deadLetterRun stops it",
+            registry=registry,
+        )
+        self.dead_letter_share = Gauge(
+            "dateline_dead_letter_ratio",
+            "Share of the last worker.deadLetterWindow records that were refused, in the worst partition of this"
+            " process; worker.deadLetterShare stops it",
+            registry=registry,
         )
         self.stage = Histogram(
             "dateline_stage_seconds",

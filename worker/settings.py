@@ -144,7 +144,11 @@ class WorkerSettings:
     batch_max: Annotated[int, Meta(ge=1, le=5000)] = 500
     """Records in one transaction at most."""
     dead_letter_run: Count = 500
-    """More dead letters than this in a row stop the worker (exit 7): a fault of ours rather than of the input."""
+    """More dead letters than this in a row, of one partition, stop the worker (exit 7): rather our fault."""
+    dead_letter_share: Share = 0.5
+    """So does a larger share of a partition's last deadLetterWindow records; 1: never."""
+    dead_letter_window: Annotated[int, Meta(ge=1000, le=100_000)] = 1000
+    """A new process counts again what came before it, so far back; keep deadLetterRun below it."""
     grace: Duration = MINUTE
     """From SIGTERM until the machine kills the process; it ends itself 5 s before."""
     watchdog: Duration = FIVE_MINUTES

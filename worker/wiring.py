@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from worker.edges.clock import SystemClock
@@ -125,6 +126,7 @@ class Setup:
     def enricher(
         self,
         *,
+        log: Log,
         member: Member,
         seen: SeenStore,
         clock: SystemClock,
@@ -135,7 +137,9 @@ class Setup:
         """Return a worker's loop; *output_prefix* and *reprocessed* are for a replay."""
         from worker.edges.language_model import classify  # noqa: PLC0415
         from worker.loops.enricher import Enricher, EnricherSettings  # noqa: PLC0415
+        from worker.loops.past import records_between  # noqa: PLC0415
         from worker.stages.language import detect  # noqa: PLC0415
+        from worker.stages.refusals import Limits  # noqa: PLC0415
 
         classify("loaded before the first record waits for it")
         given = self.settings.worker
@@ -151,7 +155,10 @@ class Setup:
                 topics=self.topics,
                 output=output,
                 max_records=given.batch_max,
-                dead_letter_run=given.dead_letter_run,
+                dead_letters=Limits(
+                    run=given.dead_letter_run, share=given.dead_letter_share, window=given.dead_letter_window
+                ),
                 reprocessed=reprocessed,
             ),
+            past=partial(records_between, log),
         )

@@ -52,6 +52,8 @@ class Tally:
     def rejected(self, reason: str) -> None:
         self.counts[f"rejected: {reason}"] += 1
 
+    def refusals(self, run: int, share: float) -> None: ...
+
     def stage(self, name: str, seconds: float, records: int) -> None:
         del records
         self.stages[name] += seconds

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -18,10 +20,14 @@ from worker.edges.sqlite_seen import SqliteSeen
 from worker.edges.taxonomy import load_taxonomy
 from worker.edges.valkey_seen import ValkeySeen
 from worker.enriching import Judged, SilentEvents, TopicNames
-from worker.loops.enricher import DeadLetterLimit, Enricher, EnricherSettings
+from worker.loops import enricher
+from worker.loops.dead_letter_limit import DeadLetterLimit
+from worker.loops.enricher import Enricher, EnricherSettings
+from worker.loops.past import records_between
 from worker.ports import Fenced, LogRecord, Member, NewRecord, SeenStore, TopicPartition, TopicSpec
 from worker.records import Enriched, RawArticle, Rejected
 from worker.ruleset import Taxonomy
+from worker.stages.refusals import Limits
 
 NAMES = TopicNames()
 SANCTIONS = "<p>The Security Council imposed new sanctions on North Korea and froze the assets of three banks.</p>"
@@ -39,6 +45,7 @@ class Heard(SilentEvents):
 
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: list[str | None] = field(default_factory=list)
+    worst: tuple[int, float] = (0, 0.0)
     lag: dict[TopicPartition, int] = field(default_factory=dict)
 
     def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
@@ -51,6 +58,9 @@ class Heard(SilentEvents):
 
     def rejected(self, reason: str) -> None:
         self.outcomes[reason] += 1
+
+    def refusals(self, run: int, share: float) -> None:
+        self.worst = (run, share)
 
     def waiting(self, reason: str | None) -> None:
         self.reasons.append(reason)
@@ -79,7 +89,7 @@ class Bench:
             [item if isinstance(item, NewRecord) else raw_record(item, topic=NAMES.raw) for item in items]
         )
 
-    def worker(self, identity: str = "w0", *, max_records: int = 500, dead_letter_run: int = 500) -> Enricher:
+    def worker(self, identity: str = "w0", *, max_records: int = 500, limits: Limits | None = None) -> Enricher:
         member = self.log.member(group="enrich", identity=identity, topics=[NAMES.raw])
         self._members.append(member)
         return Enricher(
@@ -89,7 +99,8 @@ class Bench:
             detect=lambda _text, hint: hint or "en",
             clock=SystemClock(),
             events=self.heard,
-            settings=EnricherSettings(topics=NAMES, max_records=max_records, dead_letter_run=dead_letter_run),
+            settings=EnricherSettings(topics=NAMES, max_records=max_records, dead_letters=limits or Limits()),
+            past=partial(records_between, self.log),
         )
 
     def drain(self, worker: Enricher | None = None) -> None:
@@ -266,23 +277,74 @@ def test_a_record_of_a_newer_release_waits_and_those_before_it_do_not(bench: Ben
     assert "newer release" in (bench.heard.reasons[-1] or "")
 
 
-def test_when_nothing_but_refusals_comes_the_worker_stops_before_the_topic_drains(bench: Bench) -> None:
-    bench.give(*(NewRecord(topic=NAMES.raw, key=b"k", value=b"%d" % number) for number in range(50)))
-    worker = bench.worker(max_records=10, dead_letter_run=25)
+def bad(number: int, key: bytes = b"k") -> NewRecord:
+    return NewRecord(topic=NAMES.raw, key=key, value=b"%d" % number)
 
-    with pytest.raises(DeadLetterLimit):
-        bench.drain(worker)
+
+def good(number: int) -> RawArticle:
+    return raw_article(f"n{number}", summary=f"<p>Text {number}</p>")
+
+
+def test_when_nothing_but_refusals_comes_the_worker_stops_before_the_topic_drains(bench: Bench) -> None:
+    bench.give(*(bad(number) for number in range(50)))
+    limits = Limits(run=25, window=100)
+
+    with pytest.raises(DeadLetterLimit, match=r"partition news\.raw/\d: 26 records in a row .* for wrong-type"):
+        bench.drain(bench.worker(max_records=10, limits=limits))
 
     assert len(bench.there(NAMES.dead_letter)) == 20
+    assert bench.heard.worst == (20, 0.2)
+
+
+def test_a_worker_that_is_started_again_and_again_writes_no_more_than_the_limit(bench: Bench) -> None:
+    """Each process takes the batches as they come; the run that it did not see itself is read again."""
+    bench.give(*(bad(number) for number in range(200)))
+    limits = Limits(run=25, window=100)
+
+    for batch in (10, 7, 3, 1, 1, 50):
+        with pytest.raises(DeadLetterLimit):
+            bench.drain(bench.worker(max_records=batch, limits=limits))
+
+    assert len(bench.there(NAMES.dead_letter)) == 25
+
+
+def test_a_worker_stops_when_too_large_a_share_is_refused(bench: Bench) -> None:
+    """Two of three are bad, and never more than two in a row."""
+    same = next(number for number in range(100) if crc32(raw_article(f"n{number}").story.encode()) % 2 == 0)
+    key = raw_article(f"n{same}").story.encode()
+    for number in range(100):
+        bench.give(bad(2 * number, key), bad(2 * number + 1, key), good(same))
+    limits = Limits(run=25, window=90, share=0.5)
+
+    for _ in range(3):
+        with pytest.raises(DeadLetterLimit, match="46 of the last 90 records"):
+            bench.drain(bench.worker(max_records=10, limits=limits))
+
+    assert len(bench.there(NAMES.dead_letter)) <= 45
+
+
+def test_a_release_that_refuses_what_was_good_writes_no_dead_letter(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.give(*(good(number) for number in range(100)))
+    bench.drain(bench.worker(max_records=10))
+    bench.give(*(good(number) for number in range(100, 110)))
+
+    def broken(*_: object) -> object:
+        raise KeyError("our own fault")
+
+    monkeypatch.setattr(enricher, "extract", broken)
+
+    with pytest.raises(DeadLetterLimit, match="extraction-failed"):
+        bench.drain(bench.worker("w1", limits=Limits(run=25, window=100)))
+
+    assert bench.there(NAMES.dead_letter) == []
 
 
 def test_some_bad_records_among_good_ones_stop_nothing(bench: Bench) -> None:
     for number in range(30):
-        bench.give(
-            NewRecord(topic=NAMES.raw, key=b"k", value=b"%d" % number),
-            raw_article(f"n{number}", summary=f"<p>Text {number}</p>"),
-        )
+        bench.give(bad(number), good(number))
 
-    bench.drain(bench.worker(max_records=10, dead_letter_run=10))
+    bench.drain(bench.worker(max_records=10, limits=Limits(run=25, window=100)))
 
     assert len(bench.ends()) == 60

@@ -65,7 +65,7 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
         events = WorkerEvents(
             metrics=service.metrics, readiness=service.readiness, watchdog=service.watchdog, clock=service.clock
         )
-        enricher = context.enricher(member=member, seen=seen, clock=service.clock, events=events)
+        enricher = context.enricher(log=log, member=member, seen=seen, clock=service.clock, events=events)
         service.readiness.clear("process")
         logger.info("worker started", extra={"group": settings.group(), "identity": identity, "taxonomy": version})
         enricher.run(service.stopping)

@@ -14,6 +14,7 @@ from worker.edges.sqlite_seen import SqliteSeen
 from worker.enriching import SilentEvents, TopicNames
 from worker.loops.enricher import Enricher, EnricherSettings
 from worker.stages.language import detect
+from worker.stages.refusals import Limits
 from worker.wiring import add_common, setup
 
 EXAMPLES = """\
@@ -26,7 +27,7 @@ Output, one line each in the same order:
   {"id", "outcome": "enriched" | "duplicate" | "dead-letter", "reason", "routes", "record"}
   reason: new or update; repeat or copy; or why the line was refused (then "detail" says more, and there is no record).
 """
-_NO_LIMIT = sys.maxsize
+_NO_LIMITS = Limits(run=sys.maxsize, share=1.0)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             detect=lambda text, hint: detect(text, hint, classify),
             clock=SystemClock(),
             events=SilentEvents(),
-            settings=EnricherSettings(topics=topics, dead_letter_run=_NO_LIMIT),
+            settings=EnricherSettings(topics=topics, dead_letters=_NO_LIMITS),
         )
         try:
             enricher.run(lambda: member.finished)

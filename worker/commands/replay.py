@@ -86,6 +86,7 @@ def _replay(context: Setup, service: Service, log: Log, args: argparse.Namespace
             metrics=service.metrics, readiness=service.readiness, watchdog=service.watchdog, clock=service.clock
         )
         enricher = context.enricher(
+            log=log,
             member=member,
             seen=context.seen(namespace=f"{settings.seen.namespace}-{name}"),
             clock=service.clock,

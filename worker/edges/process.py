@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
     WATCHDOG = 6
     """The loop showed no sign of life."""
     DEAD_LETTERS = 7
-    """Too many dead letters in a row: more likely a fault of ours than of the input."""
+    """Too many dead letters: more likely a fault of ours than of the input."""
 
 
 _OF_ERROR: tuple[tuple[type[LogError], ExitCode], ...] = (

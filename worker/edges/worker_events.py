@@ -26,14 +26,12 @@ class WorkerEvents:
         self._clock = clock
         self._reason: str | None = None
         self._away_since: float | None = None
-        self._rejected_run = 0
 
     def beat(self) -> None:
         self._watchdog.beat()
 
     def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
         metrics, verdict, article = self._metrics, story.verdict, story.article
-        self._rejected(0)
         metrics.records_out.labels(verdict.kind).inc()
         for route in routes:
             metrics.routed.labels(route).inc()
@@ -50,14 +48,16 @@ class WorkerEvents:
             )
 
     def duplicate(self, judged: Judged) -> None:
-        self._rejected(0)
         self._metrics.records_out.labels(judged.verdict.kind).inc()
 
     def rejected(self, reason: str) -> None:
-        self._rejected(self._rejected_run + 1)
         self._metrics.records_out.labels("dead-letter").inc()
         self._metrics.dead_letters.labels(reason).inc()
         logger.warning("dead letter", extra={"reason": reason})
+
+    def refusals(self, run: int, share: float) -> None:
+        self._metrics.dead_letter_run.set(run)
+        self._metrics.dead_letter_share.set(share)
 
     def stage(self, name: str, seconds: float, records: int) -> None:
         if records:
@@ -96,8 +96,3 @@ class WorkerEvents:
         if self._away_since is not None:
             self._metrics.seen_away.inc(max(0.0, now - self._away_since))
         self._away_since = now if away else None
-
-    def _rejected(self, run: int) -> None:
-        if run != self._rejected_run:
-            self._rejected_run = run
-            self._metrics.dead_letter_run.set(run)

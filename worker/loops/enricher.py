@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from worker import wire
 from worker.enriching import Clock, EnricherEvents, Judged, TopicNames
+from worker.loops.dead_letter_limit import DeadLetterWatch, Past, no_past
 from worker.loops.publishing import Publisher, Routed
 from worker.loops.tagging import tag
 from worker.ports import (
@@ -37,14 +38,11 @@ from worker.ruleset import Taxonomy
 from worker.stages.extract import Detect, extract
 from worker.stages.fingerprint import fingerprint
 from worker.stages.links import canonical_link
+from worker.stages.refusals import Limits
 
 FAILURES_IN_A_ROW = 5
 """So many failed transactions one after another, and the process is better started afresh."""
 MAX_BACKOFF_S = 15.0
-
-
-class DeadLetterLimit(Exception):
-    """So many records in a row were refused that the fault is likely ours: stop before the topic drains (exit 7)."""
 
 
 class TooManyFailures(Exception):
@@ -59,8 +57,8 @@ class EnricherSettings:
     output: TopicNames | None = None
     """Where a replay writes; None = the same topics."""
     max_records: int = 500
-    dead_letter_run: int = 500
-    """Refused records in a row, of any partition, that stop the worker."""
+    dead_letters: Limits = field(default_factory=Limits)
+    """More refused records than this stop the worker."""
     reprocessed: bool = False
     """Mark what is written as made by a replay."""
 
@@ -78,7 +76,9 @@ class Enricher:
         clock: Clock,
         events: EnricherEvents,
         settings: EnricherSettings,
+        past: Past = no_past,
     ) -> None:
+        """*past*: reads again what came before, to know how much of it would be refused."""
         self._member = member
         self._seen = seen
         self._taxonomy = taxonomy
@@ -94,7 +94,7 @@ class Enricher:
             clock=clock,
         )
         self._failures = 0
-        self._refused_run = 0
+        self._dead_letters = DeadLetterWatch(settings.dead_letters, refuses=self._refuses, past=past)
 
     def run(self, stopping: Callable[[], bool], *, timeout_s: float = 0.5) -> None:
         """Work until *stopping*, to the end of a batch. Raises: what says stop, in worker.ports and here."""
@@ -142,6 +142,12 @@ class Enricher:
         """Work off *batch* and tell whether it is committed; if not, its records come again."""
         articles, refused = self._read(batch.records)
         try:
+            refusals = self._dead_letters.check(batch.records, refused)
+        except LogUnavailable as error:
+            self._member.rewind()
+            self._wait(f"log: {error}")
+            return False
+        try:
             judged = self._judge(articles)
             enriched, duplicates = self._tag(judged)
             with self._timed("route", len(enriched)):
@@ -150,7 +156,6 @@ class Enricher:
             self._member.rewind()
             self._wait(f"seen store: {error}")
             return False
-        self._check_limit(batch, refused)
         with self._timed("encode", len(batch.records)):
             outputs = self._publisher.records(routed, duplicates, refused)
         self._events.beat()
@@ -168,6 +173,7 @@ class Enricher:
                 raise TooManyFailures(f"{self._failures} transactions failed in a row; the last: {error}") from error
             self._wait(f"transaction: {error}")
             return False
+        self._events.refusals(*self._dead_letters.keep(refusals, owned=self._member.assigned()))
         self._after_commit(batch, routed, duplicates, refused)
         return True
 
@@ -197,6 +203,14 @@ class Enricher:
             return Rejected(
                 reason="extraction-failed", detail=f"{type(error).__name__}: {error}"[:1000], stage="extract"
             )
+
+    def _refuses(self, record: LogRecord) -> bool:
+        """Tell whether an earlier record would be refused now; one that waits for a newer release would not."""
+        self._events.beat()  # hundreds of pages may have to be read again
+        if wire.newer_major(record) is not None:
+            return False
+        raw = wire.decode_raw(record)
+        return isinstance(raw, Rejected) or isinstance(self._extract(raw), Rejected)
 
     def _judge(self, articles: Sequence[tuple[LogRecord, Article]]) -> list[Judged]:
         if not articles:
@@ -231,17 +245,6 @@ class Enricher:
                 )
         return enriched, duplicates
 
-    def _check_limit(self, batch: Batch, refused: Sequence[tuple[LogRecord, Rejected]]) -> None:
-        """Stop before the commit when nothing but refusals has come for too long."""
-        if len(refused) < len(batch.records):
-            return
-        run = self._refused_run + len(refused)
-        if run > self._settings.dead_letter_run:
-            reason = refused[-1][1].reason
-            raise DeadLetterLimit(
-                f"{run} records in a row were refused, the last for {reason}; nothing of the last batch was written"
-            )
-
     def _after_commit(
         self,
         batch: Batch,
@@ -250,7 +253,6 @@ class Enricher:
         refused: Sequence[tuple[LogRecord, Rejected]],
     ) -> None:
         self._failures = 0
-        self._refused_run = self._refused_run + len(refused) if len(refused) == len(batch.records) else 0
         offsets: dict[TopicPartition, int] = {}
         for record in batch.records:
             offsets[record.topic, record.partition] = record.offset + 1
