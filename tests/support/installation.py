@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.services import KafkaBroker, RedisServer
+from worker.edges.data_folder import LOG_FILE
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_settings import KafkaSettings
 from worker.edges.sqlite_log import SqliteLog
 from worker.enriching import TopicNames
 from worker.ports import Log, LogRecord
-from worker.stores import LOG_FILE
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,11 +60,21 @@ class Installation:
             check=False,
         )
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start `dateline` with *command*; what it says goes to a file in the folder."""
+    def start(
+        self, *command: str, environ: Mapping[str, str] | None = None, module: str = "worker"
+    ) -> subprocess.Popen[bytes]:
+        """
+        Start `dateline` with *command*; what it says goes to a file in the folder.
+
+        *module*: what Python runs, the program itself or one that changes it.
+        """
         with (self.folder / f"{command[0]}-{uuid.uuid4().hex[:6]}.log").open("wb") as said:
             return subprocess.Popen(
-                [sys.executable, "-m", "worker", *command], stdout=said, stderr=said, cwd=ROOT, env=self.environ
+                [sys.executable, "-m", *module.split(), *command],
+                stdout=said,
+                stderr=said,
+                cwd=ROOT,
+                env={**self.environ, **(environ or {})},
             )
 
     @contextmanager

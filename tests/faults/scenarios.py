@@ -1,0 +1,217 @@
+"""
+The faults, each as a scenario: cause it under load, see the work go on. What runs them judges the result afterwards.
+
+The letters and numbers name them in the table of docs/operations.md.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.faults.child import EMBEDDED_POINTS, POINTS
+from tests.faults.stand import Stand
+
+SESSION_S = 6.0
+SAME_IDENTITY_S = 5.0
+"""A worker that comes back with its identity goes on within so long."""
+TAKEOVER_S = SESSION_S + 5.0
+BROKER_BACK_S = 15.0
+START_S = 30.0
+"""A worker's first start, when nothing was killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A fault, and how it is caused."""
+
+    name: str
+    fault: str
+    cause: Callable[[Stand], None]
+    kafka: bool = True
+    """On Kafka and Redis; else on the embedded log."""
+    own: bool = False
+    """Needs services of its own: what it does to them would disturb the next one."""
+    tested: bool = False
+    """Short enough for every test run."""
+
+
+def _steady(stand: Stand, count: int = 1) -> list[subprocess.Popen[bytes]]:
+    """Start *count* workers and wait until they work."""
+    started = stand.progress.mark()
+    workers = [stand.worker(index) for index in range(count)]
+    stand.progress.wait(started, every_partition=True, within_s=START_S)
+    return workers
+
+
+def killed_at_points(stand: Stand, points: dict[str, Callable[[int], None]]) -> None:
+    """T1: killed at each named point of a batch's way, back with the same identity."""
+    with stand.load():
+        _steady(stand)
+        for point in points:
+            stand.stop(stand.workers[0])
+            worker = stand.worker(module=f"tests.faults.child {point} {stand.random.randint(2, 4)}")
+            assert worker.wait(START_S) == -signal.SIGKILL, f"{point}: not reached"
+            stand.workers.remove(worker)
+            stand.times += 1
+            died = stand.progress.mark()
+            stand.worker()
+            stand.recovered(died, within_s=START_S)
+
+
+def killed_at_random(stand: Stand, kills: int, per_second: float) -> None:
+    """T2: two workers, one after the other killed at any moment and back at once."""
+    with stand.load(per_second):
+        workers = _steady(stand, 2)
+        for _ in range(kills):
+            index = stand.random.randrange(2)
+            time.sleep(stand.random.uniform(0.0, 1.5))
+            died = stand.kill(workers[index])
+            workers[index] = stand.worker(index)
+            stand.recovered(died, within_s=START_S, every_partition=True)
+
+
+def taken_over(stand: Stand) -> None:
+    """T1: killed, and not back: the other worker takes its partitions."""
+    with stand.load():
+        workers = _steady(stand, 2)
+        died = stand.kill(workers[0])
+        stand.recovered(died, within_s=TAKEOVER_S + 15, every_partition=True)
+
+
+def broker_restarted(stand: Stand, *, clean: bool) -> None:
+    """T3: the broker goes, cleanly or not, and comes back after some seconds; no process ends."""
+    with stand.load():
+        workers = _steady(stand, 2)
+        for _ in range(1 if stand.short else 5):
+            time.sleep(stand.random.uniform(1.0, 3.0))
+            if clean:
+                stand.kafka.stop()
+            else:
+                stand.kafka.kill()
+            stand.times += 1
+            time.sleep(stand.random.uniform(1.0, 8.0))
+            stand.kafka.start()
+            stand.recovered(stand.progress.mark(), within_s=60, every_partition=True)
+            assert all(worker.poll() is None for worker in workers), "a worker ended"
+
+
+def broker_frozen(stand: Stand) -> None:
+    """T4: the broker says nothing for 20 to 60 s, with its connections open."""
+    with stand.load():
+        workers = _steady(stand, 2)
+        for seconds in [20] if stand.short else [20, 24, 28, 32, 36, 40, 45, 50, 55, 60]:
+            time.sleep(stand.random.uniform(1.0, 3.0))
+            stand.kafka.freeze()
+            time.sleep(seconds)
+            stand.kafka.thaw()
+            stand.times += 1
+            stand.recovered(stand.progress.mark(), within_s=60, every_partition=True)
+            assert all(worker.poll() is None for worker in workers), "a worker ended"
+
+
+def worker_frozen(stand: Stand) -> None:
+    """T5: a worker is frozen for longer than its session, and wakes when another has its partitions."""
+    with stand.load():
+        workers = _steady(stand, 2)
+        for _ in range(1 if stand.short else 3):
+            time.sleep(stand.random.uniform(0.5, 2.0))
+            workers[0].send_signal(signal.SIGSTOP)
+            frozen = stand.progress.mark()
+            stand.times += 1
+            stand.recovered(frozen, within_s=TAKEOVER_S + 15, every_partition=True)
+            workers[0].send_signal(signal.SIGCONT)
+            time.sleep(3)
+
+
+def rebalance_storm(stand: Stand) -> None:
+    """T6: three to six workers come and go every two seconds."""
+    stand.allowed.add(-signal.SIGTERM)  # asked to stop before it could listen
+    with stand.load(300):
+        workers = dict(enumerate(_steady(stand, 3)))
+        end = time.monotonic() + (15 if stand.short else 300)
+        while time.monotonic() < end:
+            time.sleep(2)
+            absent = [index for index in range(6) if index not in workers]
+            if len(workers) <= 3 or (absent and stand.random.random() < 0.5):
+                index = stand.random.choice(absent)
+                workers[index] = stand.worker(index)
+            elif stand.random.random() < 0.5:
+                stand.kill(workers.pop(stand.random.choice(list(workers))))
+            else:
+                worker = workers.pop(stand.random.choice(list(workers)))
+                stand.stop(worker)
+            stand.times += 1
+        calm = stand.progress.mark()
+        stand.recovered(calm, within_s=30, every_partition=True)
+
+
+def too_slow(stand: Stand) -> None:
+    """T7: a batch takes longer than the group waits for a member."""
+    with stand.load():
+        started = stand.progress.mark()
+        stand.worker(module="tests.faults.child slow 3")
+        stand.progress.wait(started, every_partition=True, within_s=START_S)
+        stand.worker(1)
+        time.sleep(30 if stand.short else 60)
+        stand.times += 3
+
+
+def terminated(stand: Stand, times: int) -> None:
+    """T22: SIGTERM under load: ends with 0 within the grace period, and comes back."""
+    with stand.load():
+        workers = _steady(stand, 2)
+        for turn in range(times):
+            time.sleep(stand.random.uniform(0.2, 1.5))
+            took = stand.stop(workers[turn % 2])
+            assert took < 10, f"it took {took:.1f} s to stop"
+            asked = stand.progress.mark()
+            workers[turn % 2] = stand.worker(turn % 2)
+            stand.times += 1
+            stand.recovered(asked, within_s=START_S, every_partition=True)
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        name="T1", fault="kill -9 at named points", cause=lambda stand: killed_at_points(stand, POINTS), tested=True
+    ),
+    Scenario(name="T1-takeover", fault="kill -9, another takes over", cause=taken_over, tested=True),
+    Scenario(
+        name="T1-embedded",
+        fault="kill -9 at named points, embedded log",
+        cause=lambda stand: killed_at_points(stand, EMBEDDED_POINTS),
+        kafka=False,
+    ),
+    Scenario(
+        name="T2",
+        fault="kill -9 at random",
+        cause=lambda stand: killed_at_random(stand, 5 if stand.short else 200, 300),
+    ),
+    Scenario(
+        name="T2-embedded",
+        fault="kill -9 at random, embedded log",
+        cause=lambda stand: killed_at_random(stand, 5 if stand.short else 200, 200),
+        kafka=False,
+    ),
+    Scenario(
+        name="T3-clean",
+        fault="broker restarted in good order",
+        cause=lambda stand: broker_restarted(stand, clean=True),
+        own=True,
+    ),
+    Scenario(
+        name="T3-kill",
+        fault="broker killed with -9 and restarted",
+        cause=lambda stand: broker_restarted(stand, clean=False),
+        own=True,
+    ),
+    Scenario(name="T4", fault="broker frozen 20 to 60 s", cause=broker_frozen, own=True),
+    Scenario(name="T5", fault="worker frozen beyond its session", cause=worker_frozen),
+    Scenario(name="T6", fault="rebalance storm", cause=rebalance_storm),
+    Scenario(name="T7", fault="batch slower than the group waits", cause=too_slow),
+    Scenario(name="T22", fault="SIGTERM under load", cause=lambda stand: terminated(stand, 4 if stand.short else 20)),
+)
+"""In the order of the table."""
