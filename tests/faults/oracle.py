@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -25,7 +26,12 @@ from typing import Any, Protocol
 
 import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import GroupIdNotFoundError, KafkaError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    GroupIdNotFoundError,
+    KafkaError,
+)
 
 Place = tuple[int, int]
 """Partition and offset in the raw topic."""
@@ -87,6 +93,15 @@ class KafkaView:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """See View; raises KafkaError when the broker is away. Keeps its connection, for it is asked often."""
+        for _ in range(50):
+            with suppress(
+                CoordinatorNotAvailableError, CoordinatorLoadInProgressError
+            ):  # of a broker that just started
+                return self._committed(group, topic)
+            time.sleep(0.1)
+        return self._committed(group, topic)
+
+    def _committed(self, group: str, topic: str) -> dict[int, int]:
         try:
             if self._kept is None:
                 self._kept = self._admin()
