@@ -28,6 +28,7 @@ from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings, joining
 from worker.edges.kafka_topics import KafkaTopics
 from worker.ports import (
     Batch,
+    Fenced,
     LogError,
     LogUnavailable,
     NewRecord,
@@ -111,6 +112,7 @@ class KafkaMember:
             raise failure from error
         finally:
             self._beat()
+        self._check_displaced()
         membership = Membership(group=self._consumer.group_metadata(), rewinds=self._rewinds)
         self._follow_assignment(found)
         if not found:
@@ -186,6 +188,19 @@ class KafkaMember:
     def _check_alive(self) -> None:
         if self._stopped is not None:
             raise self._stopped
+
+    def _check_displaced(self) -> None:
+        """
+        Stop when another process has joined under our identity: an idle member would else wait for ever.
+
+        The client's heartbeat is told so, switches itself off and says nothing; else it is off only while joining.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001
+        with coordinator._lock:  # noqa: SLF001
+            displaced = coordinator.stable() and not coordinator.rejoining and not coordinator._heartbeat_enabled  # noqa: SLF001
+        if displaced:
+            self._stop(Fenced(f"another process has joined {self._group} as {self._identity}"))
+            self._check_alive()
 
     def _check_membership(self, batch: Batch, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """
