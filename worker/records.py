@@ -203,6 +203,8 @@ class Fingerprint:
     """Of feed id and GUID together."""
     copy_key: str | None
     """Of the text alone, equal for the same text under another link; None when the text is too short to prove that."""
+    origin_key: str | None = None
+    """Of a dead letter sent again: where it lay first, and its bytes. None for all else."""
 
 
 class VerdictKind(StrEnum):

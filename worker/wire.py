@@ -155,7 +155,16 @@ def header(headers: Headers, name: str) -> str | None:
 
 def raw_coordinates(headers: Headers) -> Coordinates | None:
     """Return where the record that this one was made from lies: the header `raw`."""
-    topic, _, rest = (header(headers, "raw") or "").rpartition("/")
+    return _coordinates(header(headers, "raw"))
+
+
+def origin_coordinates(headers: Headers) -> Coordinates | None:
+    """Return where the first of a record's lives lies, when it is a dead letter's second chance: `retried-from`."""
+    return _coordinates(header(headers, "retried-from"))
+
+
+def _coordinates(text: str | None) -> Coordinates | None:
+    topic, _, rest = (text or "").rpartition("/")
     topic, _, partition = topic.rpartition("/")
     if not topic or not partition.isdecimal() or not rest.isdecimal():
         return None
@@ -259,7 +268,9 @@ def duplicate_record(duplicate: Duplicate, raw: Coordinates, *, topic: str) -> N
     return NewRecord(topic=topic, key=duplicate.story.encode(), value=value, headers=headers)
 
 
-def dead_letter_record(record: LogRecord, rejected: Rejected, *, topic: str, now: datetime) -> NewRecord:
+def dead_letter_record(
+    record: LogRecord, rejected: Rejected, *, topic: str, now: datetime, reprocessed: bool = False
+) -> NewRecord:
     """
     Return *record* as a dead letter: its bytes untouched, the reason in headers.
 
@@ -270,10 +281,13 @@ def dead_letter_record(record: LogRecord, rejected: Rejected, *, topic: str, now
     kept, size = [], 0
     for name, content in record.headers:
         size += len(name) + len(content)
-        if name != "raw" and not name.startswith("dateline-") and size <= _MAX_COPIED_HEADERS_BYTES:
+        if name not in _OURS and not name.startswith("dateline-") and size <= _MAX_COPIED_HEADERS_BYTES:
             kept.append((name, content))
+    origin = origin_coordinates(record.headers)
     headers = [
         *kept,
+        *((("retried-from", str(origin).encode()),) if origin else ()),
+        *((("reprocessed", b"true"),) if reprocessed else ()),
         ("raw", str(record.coordinates).encode()),
         ("dateline-reason", rejected.reason.encode()),
         ("dateline-detail", _one_line(rejected.detail).encode("utf-8")),
@@ -333,3 +347,5 @@ def _one_line(text: str) -> str:
 
 
 _RAW_TYPE = TYPES["raw"].encode()
+_OURS = ("raw", "retried-from", "reprocessed")
+"""Headers of a dead letter that say where it comes from; no other record's are copied."""

@@ -74,6 +74,21 @@ def test_a_raw_record_keeps_its_verdict_after_later_versions(desk: Desk) -> None
     assert desk.memory.stories[_key("a", 64)] == before
 
 
+def test_a_dead_letter_sent_again_twice_is_judged_once_whatever_came_between(desk: Desk) -> None:
+    """Without the origin the second one would count as a feed that goes back to its earlier text."""
+    first, second = (replace(desk.fingerprint("a", "bridge opens"), origin_key=_key("origin")) for _ in range(2))
+    other = replace(desk.fingerprint("a", "bridge opens"), origin_key=_key("another origin"))
+    given = desk.memory.judge(first, now=NOW)
+    assert desk.see("a", "bridge closes").version == 2
+
+    again = desk.memory.judge(second, now=NOW)
+
+    assert (given.kind, again.kind, again.version, again.matched_by) == (NEW, REPEAT, 2, "story")
+    assert desk.memory.judge(first, now=NOW) == given
+    assert desk.memory.judge(second, now=NOW) == again
+    assert desk.memory.judge(other, now=NOW).kind == UPDATE
+
+
 def test_the_same_text_again_is_a_repeat(desk: Desk) -> None:
     desk.see("a", "bridge opens")
     verdict = desk.see("a", "bridge opens", now=NOW + timedelta(hours=1))

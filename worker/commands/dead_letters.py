@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import orjson
 
 from worker import wire
-from worker.commands.output import progress, write
+from worker.commands import second_chance
+from worker.commands.output import write
+from worker.commands.topic_records import records_now
 from worker.edges.logging_setup import one_line
 from worker.edges.process import ExitCode
 from worker.options import moment
-from worker.ports import Appender, Log, LogRecord, NewRecord, TopicPartition
+from worker.ports import Log, LogRecord
 from worker.wiring import Setup, add_common, setup
 
 EXAMPLES = """\
@@ -21,10 +22,11 @@ EXAMPLES = """\
   dateline dead-letters list --reason too-large --from 1d --json
   dateline dead-letters retry --reason extraction-failed --dry-run
   dateline dead-letters retry --reason extraction-failed --from 2026-03-01T12:00Z
-A retry puts the original bytes on the raw topic again, with the header `retried-from`; the dead letter stays.
+A retry puts the original bytes on the raw topic again, once for each record however many dead letters it has, with the
+header `retried-from`; the dead letters stay. What an earlier retry sent and was not refused again is left out; with
+--again it is sent too, and ends as a `repeat`.
 """
 _SHOWN_BYTES = 80
-_BATCH = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="one JSON object a record")
     retry = actions.add_parser("retry", help="send refused records through again")
     retry.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    retry.add_argument("--again", action="store_true", help="also what was sent again before and is fine since")
     for action in (listing, retry):
         action.add_argument("--reason", action="append", metavar="REASON", help=", ".join(wire.REASONS))
         action.add_argument("--from", dest="start", type=moment, metavar="WHEN", help="a time, or a span like 2h")
@@ -40,83 +43,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    unknown = set(args.reason or ()) - set(wire.REASONS)
+    reasons = frozenset(args.reason or ())
+    from_ms = None if args.start is None else int(args.start.timestamp() * 1000)
     with setup(args) as context:
         log = context.log()
-        records = _dead_letters(log, context.topics.dead_letter, args.start, frozenset(args.reason or ()))
         if args.action == "list":
-            for record in records:
-                write(_as_json(record) if args.json else _as_line(record))
+            for record in records_now(log, [context.topics.dead_letter], from_ms=from_ms):
+                if not reasons or wire.header(record.headers, "dateline-reason") in reasons:
+                    write(_as_json(record) if args.json else _as_line(record))
         else:
-            retry(context, log, records, dry_run=args.dry_run)
-    if unknown:
+            _retry(context, log, reasons, from_ms=from_ms, again=args.again, dry_run=args.dry_run)
+    if unknown := reasons - set(wire.REASONS):
         write(f"note: this release gives no such reason: {', '.join(sorted(unknown))}")
     return ExitCode.OK
 
 
-def _dead_letters(log: Log, topic: str, start: datetime | None, reasons: frozenset[str]) -> Iterator[LogRecord]:
-    """Yield what is there now, of *reasons* only if there are any."""
-    from_ms = None if start is None else int(start.timestamp() * 1000)
-    ends: dict[TopicPartition, int] = {place: end for place, (_, end) in log.bounds([topic]).items()}
-    reader = log.reader([topic], from_ms=from_ms)
-    try:
-        while True:
-            records = reader.read(timeout_s=1.0)
-            for record in records:
-                inside = record.offset < ends.get((record.topic, record.partition), 0)
-                if inside and (not reasons or wire.header(record.headers, "dateline-reason") in reasons):
-                    yield record
-            if not records and reader.at_end():
-                return
-    finally:
-        reader.close()
-
-
-def retry(context: Setup, log: Log, records: Iterator[LogRecord], *, dry_run: bool) -> None:
-    """Put the original bytes of *records* on the raw topic; what was cut cannot be sent again."""
-    sent = cut = 0
-    batch: list[NewRecord] = []
-    appender = log.appender()
-    try:
-        with progress("sent again") as shown:
-            for record in records:
-                if wire.header(record.headers, "dateline-cut-length") is not None:
-                    cut += 1
-                    continue
-                sent += 1
-                batch.append(_again(record, context.topics.raw))
-                if len(batch) >= _BATCH:
-                    _send(appender, batch, dry_run=dry_run)
-                    shown.show(sent)
-            _send(appender, batch, dry_run=dry_run)
-    finally:
-        appender.close()
+def _retry(
+    context: Setup, log: Log, reasons: frozenset[str], *, from_ms: int | None, again: bool, dry_run: bool
+) -> None:
+    """Send again what deserves it, and say what was left out and why."""
+    raw, dead_letters = context.topics.raw, context.topics.dead_letter
+    # Read first: whatever these offsets have passed stands among the dead letters by now, if it was refused.
+    committed = log.committed(context.settings.group(), [raw])
+    found = second_chance.find(
+        log, dead_letters=dead_letters, raw=raw, committed=committed, from_ms=from_ms, reasons=reasons, again=again
+    )
+    if not dry_run:
+        second_chance.send(log, found, dead_letters=dead_letters, raw=raw, from_ms=from_ms)
+    told = [
+        (len(found.fine), "sent before and fine since"),
+        (len(found.on_its_way), "sent before and not worked off yet"),
+        (found.repeated, "further dead letters of the same records"),
+        (found.cut, "too large, only kept cut"),
+    ]
     write(
-        f"{'would be sent' if dry_run else 'sent'} again: {sent}"
-        + (f"; too large, only kept cut: {cut}" if cut else "")
+        f"{'would be sent' if dry_run else 'sent'} again: {len(found.chosen)}"
+        + "".join(f"; left out, {why}: {count}" for count, why in told if count)
     )
-
-
-def _send(appender: Appender, batch: list[NewRecord], *, dry_run: bool) -> None:
-    """Append *batch* and empty it."""
-    if batch and not dry_run:
-        appender.append(batch)
-    batch.clear()
-
-
-def _again(record: LogRecord, topic: str) -> NewRecord:
-    """Return the raw record that *record* was, and where it comes from."""
-    headers = tuple(
-        (name, value) for name, value in record.headers if name not in ("raw", "retried-from") and not _ours(name)
-    )
-    origin = wire.header(record.headers, "raw") or str(record.coordinates)
-    return NewRecord(
-        topic=topic, key=record.key or b"", value=record.value, headers=(*headers, ("retried-from", origin.encode()))
-    )
-
-
-def _ours(name: str) -> bool:
-    return name.startswith("dateline-")
 
 
 def _told(record: LogRecord) -> dict[str, object]:
@@ -125,6 +88,7 @@ def _told(record: LogRecord) -> dict[str, object]:
         "time": datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="seconds"),
         **{name: wire.header(record.headers, f"dateline-{name}") for name in names},
         "raw": wire.header(record.headers, "raw"),
+        "retriedFrom": wire.header(record.headers, "retried-from"),
         "deadLetter": str(record.coordinates),
         "key": (record.key or b"").decode("utf-8", "replace")[:64],
         "bytes": len(record.value or b""),

@@ -87,7 +87,9 @@ class Publisher:
                 outputs.append(wire.unrouted_record(gone, story.raw, topic=self._route_topics[name]))
         outputs += [self._duplicate(item) for item in duplicates]
         outputs += [
-            wire.dead_letter_record(record, rejected, topic=self._topics.dead_letter, now=now)
+            wire.dead_letter_record(
+                record, rejected, topic=self._topics.dead_letter, now=now, reprocessed=self._reprocessed
+            )
             for record, rejected in refused
         ]
         return outputs

@@ -78,6 +78,8 @@ class Judgement:
 
 def keys_of(fingerprint: Fingerprint) -> Iterator[tuple[str, str]]:
     """Yield (name for `matched_by`, key) of each key that can show that another story is meant; the surest first."""
+    if fingerprint.origin_key is not None:
+        yield "story", "o" + fingerprint.origin_key
     if fingerprint.link_key is not None:
         yield "link", "l" + fingerprint.link_key
     if fingerprint.guid_key is not None:
@@ -91,6 +93,10 @@ def judge(fingerprint: Fingerprint, look: Lookup, *, now: datetime) -> Judgement
     stored = look.verdict(fingerprint.raw, fingerprint.story)
     if stored is not None:
         return Judgement(verdict=stored, stored=True)
+    if fingerprint.origin_key is not None:
+        sent = _root(look, look.owner("o" + fingerprint.origin_key))
+        if sent is not None:  # a dead letter's second chance was used, whatever its story has become since
+            return _repeat(fingerprint, sent, look, matched_by="story")
     mine = look.story(fingerprint.story)
     if mine is None:
         return _unknown(fingerprint, look, now)
