@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,3 +95,35 @@ def test_of_two_workers_with_one_identity_the_older_ends_though_idle_and_the_new
     feed(installation, "b")
     until(lambda: published(installation) == 2, within_s=60)
     assert newer.poll() is None
+
+
+def test_a_damaged_batch_ends_the_worker_which_says_how_to_go_on_behind_it(
+    tmp_path: Path, proxied_kafka: ProxiedBroker, redis: RedisServer, start: Start
+) -> None:
+    """The commands are those of docs/operations.md, exit code 5."""
+    installation = Installation(tmp_path, kafka=proxied_kafka, redis=redis)
+    installation.environ["DATELINE_TOPICS_PARTITIONS"] = "1"
+    assert installation.run("topics", "apply").returncode == 0
+    raw = installation.topics.raw
+    feed(installation, "a", "b")
+    proxied_kafka.stop()
+    segment = proxied_kafka.folder / "node" / "data" / f"{raw}-0" / "00000000000000000000.log"
+    damaged = bytearray(segment.read_bytes())
+    damaged[-5] ^= 0xFF
+    segment.write_bytes(damaged)
+    proxied_kafka.start()
+    feed(installation, "c")
+
+    for _ in range(2):  # a restart does not help
+        assert start(installation).wait(timeout=60) == ExitCode.UNREADABLE
+    words = "the batch of offsets 0 to 1 cannot be unpacked (its checksum is wrong); behind it: 2"
+    lines = [line for line in said(installation).splitlines() if words in line]
+    assert len(lines) == 2
+    assert all(f"reading {raw}, partition 0: " in line for line in lines)
+    assert published(installation) == 0
+
+    group = installation.environ["DATELINE_KAFKA_GROUP_PREFIX"] + "enrich"
+    moved = [*"-m kafka.admin -b".split(), proxied_kafka.bootstrap, "groups", "alter-offsets", "-g", group]
+    subprocess.run([sys.executable, *moved, "-o", f"{raw}:0:2"], check=True, capture_output=True)
+    start(installation)
+    until(lambda: published(installation) == 1, within_s=60)

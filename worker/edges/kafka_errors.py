@@ -77,6 +77,19 @@ def translate(failure: BaseException, doing: str) -> LogError:
     return meaning(failure)(f"{doing}: {words(failure)}")
 
 
+def of_polling(failure: Exception, place: str) -> LogError:
+    """
+    Return what a failed poll means; *place* is what was being unpacked, if anything was.
+
+    What is no hiccup of the network came while unpacking.
+    """
+    known = translate(failure, "reading")
+    passing = isinstance(failure, k.KafkaError) and (failure.retriable or not isinstance(known, LogUnavailable))
+    if passing and not isinstance(known, UnreadableInput):
+        return known
+    return UnreadableInput(f"reading {place}{words(failure)}")
+
+
 def _kinds(failure: BaseException | None) -> Iterable[type[BaseException]]:
     while failure is not None:
         yield type(failure)

@@ -22,7 +22,7 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from worker import ports
-from worker.edges import kafka_clients, kafka_errors
+from worker.edges import kafka_batches, kafka_clients, kafka_errors
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, to_log_record
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings, joining
 from worker.edges.kafka_topics import KafkaTopics
@@ -33,7 +33,6 @@ from worker.ports import (
     LogUnavailable,
     NewRecord,
     TransactionFailed,
-    UnreadableInput,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -104,9 +103,7 @@ class KafkaMember:
             found = self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=max_records)
         except Exception as error:
             # After anything but a hiccup of the network the client's next poll may spin for ever: never call it again.
-            failure = kafka_errors.translate(error, "polling")
-            if not isinstance(error, KafkaError) or (isinstance(failure, LogUnavailable) and not error.retriable):
-                failure = UnreadableInput(f"polling: {kafka_errors.words(error)}")
+            failure = kafka_errors.of_polling(error, kafka_batches.place(self._consumer))
             if not isinstance(failure, LogUnavailable):
                 self._stop(failure)
             raise failure from error

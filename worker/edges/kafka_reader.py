@@ -11,11 +11,11 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from worker import ports
-from worker.edges import kafka_clients, kafka_errors
+from worker.edges import kafka_batches, kafka_clients, kafka_errors
 from worker.edges.kafka_records import to_log_record
 from worker.edges.kafka_settings import KafkaSettings, reading
 from worker.edges.kafka_topics import KafkaTopics
-from worker.ports import LogError, LogRecord, LogUnavailable, UnreadableInput
+from worker.ports import LogError, LogRecord, LogUnavailable
 
 _SLICE_S = 0.1
 _SILENCE_S = 2.0
@@ -82,9 +82,7 @@ class KafkaReader:
         try:
             found = self._consumer.poll(timeout_ms=wait_s * 1000, max_records=max_records)
         except Exception as error:
-            failure = kafka_errors.translate(error, "reading")
-            if not isinstance(error, KafkaError):
-                failure = UnreadableInput(f"reading: {kafka_errors.words(error)}")
+            failure = kafka_errors.of_polling(error, kafka_batches.place(self._consumer))
             if not isinstance(failure, LogUnavailable):
                 self._stopped = failure  # the client's next poll may spin for ever
             raise failure from error
