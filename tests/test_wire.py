@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema
@@ -14,14 +15,17 @@ from worker import schema, wire
 from worker.ninjs import TopicName, Vocabulary
 from worker.ports import LogRecord, NewRecord
 from worker.records import (
+    Basis,
     BodyRights,
     Coordinates,
     Duplicate,
     Evidence,
     FeedState,
+    Fingerprint,
     Page,
     PairTag,
     PlaceTag,
+    Published,
     RegionTag,
     Rejected,
     Rights,
@@ -29,6 +33,7 @@ from worker.records import (
     TopicTag,
     Truncation,
     Unrouted,
+    Verdict,
     VerdictKind,
 )
 
@@ -47,6 +52,32 @@ TAGS = Tags(
         Evidence(tag="topic:sanctions", field="body", start=0, end=11, text="Delegations", rule="sanctions.en.1"),
     ),
 )
+
+
+COPY = Verdict(
+    kind=VerdictKind.COPY,
+    story=story("a"),
+    version=3,
+    first_seen=NOW,
+    independent_sources=2,
+    copies=4,
+    matched_by="text",
+    original_publisher="agency.example",
+)
+
+
+def fingerprint() -> Fingerprint:
+    return Fingerprint(
+        raw=Coordinates(topic="news.raw", partition=0, offset=1),
+        story=story("b"),
+        feed=FEED.id,
+        publisher="wire.example.org",
+        basis=Basis.FEED,
+        text_state="0a" * 16,
+        link_key="1b" * 16,
+        guid_key=None,
+        copy_key="2c" * 16,
+    )
 
 
 def validate(name: str, value: bytes | None) -> dict[str, Any]:
@@ -248,12 +279,56 @@ def test_a_duplicate_names_what_it_copies() -> None:
         judged_at=NOW,
     )
 
-    record = wire.duplicate_record(
-        duplicate, Coordinates(topic="news.raw", partition=0, offset=1), topic="news.duplicates"
-    )
+    record = wire.duplicate_record(duplicate, fingerprint(), COPY, topic="news.duplicates")
 
     validate("duplicates", record.value)
     assert wire.decode_duplicate(record.value) == duplicate
+
+
+def test_a_duplicate_tells_its_whole_verdict_and_what_it_was_given_on() -> None:
+    duplicate = Duplicate(
+        story=story("b"),
+        original=story("a"),
+        kind=VerdictKind.COPY,
+        matched_by="text",
+        similarity=100,
+        version=3,
+        feed=FEED.id,
+        publisher="wire.example.org",
+        judged_at=NOW,
+    )
+
+    record = as_read(wire.duplicate_record(duplicate, fingerprint(), COPY, topic="news.duplicates"))
+
+    published = wire.decode_published(replace(record, timestamp_ms=1_000))
+    assert published == Published(
+        fingerprint=fingerprint(), verdict=COPY, at=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), routes=()
+    )
+
+
+def test_an_enriched_record_tells_its_whole_verdict_and_its_routes_whatever_the_rights_withhold() -> None:
+    made = replace(fingerprint(), story=story("a"), link_key=None, guid_key=None, copy_key=None)
+    withheld = article(feed=replace(FEED, rights=Rights(body=BodyRights.NONE)))
+    told = enriched(article=withheld, fingerprint=made, raw=made.raw)
+
+    record = as_read(wire.enriched_records(told, VOCABULARY, topics=["t"], routes=("china-dprk", "sanctions"))[0])
+
+    published = wire.decode_published(record)
+    assert published is not None
+    assert (published.fingerprint, published.verdict) == (made, told.verdict)
+    assert published.routes == ("china-dprk", "sanctions")
+
+
+@pytest.mark.parametrize("header", ["judged", "kind", "raw"])
+@pytest.mark.parametrize("value", [None, b"", b"\xff", b"no base64", b"bm8gbXNncGFjaw=="])
+def test_a_record_that_does_not_say_enough_of_its_verdict_is_no_error(header: str, value: bytes | None) -> None:
+    made = replace(fingerprint(), story=story("a"))
+    record = as_read(wire.enriched_records(enriched(fingerprint=made), VOCABULARY, topics=["t"])[0])
+    others = tuple((name, content) for name, content in record.headers if name != header)
+    changed = others if value is None else (*others, (header, value))
+
+    assert wire.decode_published(record) is not None
+    assert wire.decode_published(replace(record, headers=changed)) is None
 
 
 def test_unrouted_and_feed_state_come_back_as_they_were_written() -> None:

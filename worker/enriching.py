@@ -98,6 +98,9 @@ class EnricherEvents(Protocol):
     def waiting(self, reason: str | None) -> None:
         """The worker cannot go on because of *reason* (not ready); None: it can again."""
 
+    def rebuilding(self, restored: int | None) -> None:
+        """This worker rebuilds the seen store, and so many verdicts more are back; None: it does so no longer."""
+
 
 class SilentEvents:
     """Listens and says nothing."""
@@ -119,3 +122,5 @@ class SilentEvents:
     def aborted(self, reason: str) -> None: ...
 
     def waiting(self, reason: str | None) -> None: ...
+
+    def rebuilding(self, restored: int | None) -> None: ...

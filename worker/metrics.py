@@ -123,6 +123,16 @@ class Metrics:
             "Settings of the seen store that are weaker than every write on disk",
             registry=registry,
         )
+        self.seen_rebuilding = Gauge(
+            "dateline_seen_store_rebuilding",
+            "1 while this process rebuilds a seen store that lost its memory, else 0",
+            registry=registry,
+        )
+        self.seen_restored = Counter(
+            "dateline_seen_store_restored_total",
+            "Verdicts that this process restored to a seen store from what was published",
+            registry=registry,
+        )
         self._taxonomy = Info("dateline_taxonomy", "Version of the tagging rules in force", registry=registry)
         for outcome in (*VerdictKind, "dead-letter"):
             self.records_out.labels(outcome)

@@ -6,12 +6,12 @@ One contract suite for each port stands in tests/contracts/ and runs against eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from worker.records import Coordinates, Fingerprint, Verdict
+from worker.records import Coordinates, Fingerprint, Published, Verdict
 
 Headers = tuple[tuple[str, bytes], ...]
 TopicPartition = tuple[str, int]
@@ -173,14 +173,22 @@ class Log(Protocol):
     def committed(self, group: str, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         """Return the group's committed offsets; partitions without one are left out."""
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
-        """Return by partition the first offset there and the one that the next record will get."""
+    def bounds(self, topics: Sequence[str], *, settled: bool = False) -> Mapping[TopicPartition, tuple[int, int]]:
+        """
+        Return by partition the first offset there and the one that the next record will get.
+
+        With *settled* the second one is that before which no transaction is open any more.
+        """
 
     def close(self) -> None: ...
 
 
 class SeenStoreAway(Exception):
     """The seen store cannot be asked now: wait; neither guess nor drop."""
+
+
+class SeenStoreLost(SeenStoreAway):
+    """The seen store is empty, or not the one that was joined: it judges nothing before it is rebuilt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +216,12 @@ class KnownStory:
 
 
 class SeenStore(Protocol):
-    """Remembers what was judged; each verdict is atomic, in order, and given once for ever per raw record."""
+    """
+    Remembers what was judged; each verdict is atomic, in order, and given once for ever per raw record.
+
+    A store bears a marker, its epoch. `judge`, `record_routes` and `committed` look, in one atomic step with what they
+    do, whether it bears the one that was joined (none, when none was joined), else they raise SeenStoreLost.
+    """
 
     def judge(self, fingerprints: Sequence[Fingerprint], *, now: datetime) -> Sequence[Verdict]:
         """
@@ -231,10 +244,48 @@ class SeenStore(Protocol):
     def known(self, story: str) -> KnownStory | None: ...
 
     def epoch(self) -> str | None:
-        """Return the store's epoch marker, None when there is none: a new or a lost store. Raises: SeenStoreAway."""
+        """Return the store's marker, None when there is none: a new or a lost store. Raises: SeenStoreAway."""
 
-    def start_epoch(self, epoch: str) -> None:
-        """Set the marker of a new store. Raises: SeenStoreAway."""
+    def start_epoch(self, epoch: str) -> str | None:
+        """
+        Mark a new store, and join it by the marker that it bears now, which is returned.
+
+        None: it is being rebuilt. Raises: SeenStoreAway.
+        """
+
+    def join(self, epoch: str) -> None:
+        """Work from now on only with the store that bears this marker; asks nothing."""
+
+    def stand_still(self, partitions: Iterable[TopicPartition]) -> frozenset[TopicPartition]:
+        """
+        Note that the owner of *partitions* has no verdict of the lost store on its way to the log any more.
+
+        Return all partitions noted since the loss; none where a marker stands. Raises: SeenStoreAway.
+        """
+
+    def lease(self, holder: str, *, seconds: float) -> bool:
+        """
+        Take, or keep, the right to rebuild a store without marker; one holder has it until it runs out.
+
+        False: another one has it, or a marker stands. Raises: SeenStoreAway.
+        """
+
+    def clear(self, holder: str, *, seconds: float) -> bool:
+        """
+        Remove a part of what a lost store still holds; tell whether all is gone; the lease then has *seconds* again.
+
+        Raises: SeenStoreLost: the lease is not *holder*'s (any more).
+        """
+
+    def restore(self, published: Sequence[Published], *, holder: str, seconds: float, now: datetime) -> None:
+        """
+        Remember *published* as if it had just been judged so; the lease then has *seconds* again.
+
+        Versions of a story come in order, and before what only repeats or copies it. Raises: as `clear`.
+        """
+
+    def finish(self, holder: str, epoch: str) -> None:
+        """Set the marker of a rebuilt store, end the lease, and join. Raises: as `clear`."""
 
     def warnings(self) -> Sequence[str]:
         """Say in words what is weaker than `every write on disk`; empty when nothing is."""

@@ -235,6 +235,19 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A verdict that went out, and on what it was given: a lost seen store is rebuilt of these."""
+
+    fingerprint: Fingerprint
+    verdict: Verdict
+    at: datetime
+    """When it was written."""
+    routes: tuple[str, ...] = ()
+    may_come_again: bool = False
+    """Whether the raw record may be read again, so that its verdict must be kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mention:
     """One place in a text that names a country, or a place within it."""
 
@@ -336,6 +349,8 @@ class Enriched:
     raw: Coordinates
     reprocessed: bool = False
     """Made by a replay."""
+    fingerprint: Fingerprint | None = None
+    """What the verdict was given on; None where nobody asked a seen store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

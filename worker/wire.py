@@ -22,7 +22,21 @@ from worker.enriched_document import EnrichedDocument
 from worker.ninjs import Vocabulary, ascii_uri, document
 from worker.outside import Codec, codec
 from worker.ports import Headers, LogRecord, NewRecord
-from worker.records import Coordinates, Duplicate, Enriched, FeedState, RawArticle, Rejected, Tags, Truncation, Unrouted
+from worker.published import judged_header, read_judged
+from worker.records import (
+    Coordinates,
+    Duplicate,
+    Enriched,
+    FeedState,
+    Fingerprint,
+    Published,
+    RawArticle,
+    Rejected,
+    Tags,
+    Truncation,
+    Unrouted,
+    Verdict,
+)
 
 T = TypeVar("T")
 
@@ -171,6 +185,12 @@ def _coordinates(text: str | None) -> Coordinates | None:
     return Coordinates(topic=topic, partition=int(partition), offset=int(rest))
 
 
+def decode_published(record: LogRecord) -> Published | None:
+    """Return the verdict that an enriched record or a duplicate tells; None where its headers do not say enough."""
+    raw = raw_coordinates(record.headers)
+    return None if raw is None else read_judged(record, raw)
+
+
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
@@ -222,8 +242,10 @@ def _shorter(enriched: Enriched) -> Enriched:
     )
 
 
-def enriched_records(enriched: Enriched, vocabulary: Vocabulary, *, topics: Sequence[str]) -> list[NewRecord]:
-    """Return the same record for each of *topics*: `news.enriched` and the routes that matched."""
+def enriched_records(
+    enriched: Enriched, vocabulary: Vocabulary, *, topics: Sequence[str], routes: Sequence[str] = ()
+) -> list[NewRecord]:
+    """Return the same record for each of *topics*: `news.enriched` and those of the *routes* that matched."""
     article, verdict = enriched.article, enriched.verdict
     value = enriched_value(enriched, vocabulary)
     events = _events(
@@ -236,7 +258,10 @@ def enriched_records(enriched: Enriched, vocabulary: Vocabulary, *, topics: Sequ
         ("kind", verdict.kind.encode()),
         ("version", b"%d" % verdict.version),
         *_routing(enriched.tags, article.language),
+        ("routes", _listed(routes)),
     )
+    if enriched.fingerprint is not None:
+        headers = (*headers, judged_header(enriched.fingerprint, verdict))
     if enriched.reprocessed:
         headers = (*headers, ("reprocessed", b"true"))
     key = verdict.story.encode()
@@ -252,8 +277,9 @@ def unrouted_record(unrouted: Unrouted, raw: Coordinates, *, topic: str) -> NewR
     return NewRecord(topic=topic, key=unrouted.story.encode(), value=value, headers=headers)
 
 
-def duplicate_record(duplicate: Duplicate, raw: Coordinates, *, topic: str) -> NewRecord:
-    """Return *duplicate* as a record for `news.duplicates`."""
+def duplicate_record(duplicate: Duplicate, fingerprint: Fingerprint, verdict: Verdict, *, topic: str) -> NewRecord:
+    """Return *duplicate* as a record for `news.duplicates`; it was judged so on *fingerprint*."""
+    raw = fingerprint.raw
     value = orjson.dumps(DUPLICATE.plain(duplicate), option=_OPTIONS)
     events = _events("duplicates", duplicate.story, str(raw), source=_source(duplicate.feed), now=duplicate.judged_at)
     headers = (
@@ -262,6 +288,7 @@ def duplicate_record(duplicate: Duplicate, raw: Coordinates, *, topic: str) -> N
         ("feed", _ascii(duplicate.feed)),
         ("kind", duplicate.kind.encode()),
         ("lang", _ascii(duplicate.language or "und")),
+        judged_header(fingerprint, verdict),
     )
     if duplicate.reprocessed:
         headers = (*headers, ("reprocessed", b"true"))

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -131,20 +132,41 @@ class Setup:
         seen: SeenStore,
         clock: SystemClock,
         events: EnricherEvents,
+        identity: str | None = None,
         output_prefix: str | None = None,
         reprocessed: bool = False,
     ) -> Enricher:
-        """Return a worker's loop; *output_prefix* and *reprocessed* are for a replay."""
+        """
+        Return a worker's loop; *output_prefix* and *reprocessed* are for a replay.
+
+        With an *identity* it joins the seen store by itself, and rebuilds it when it is lost.
+        """
         from worker.edges.language_model import classify  # noqa: PLC0415
         from worker.loops.enricher import Enricher, EnricherSettings  # noqa: PLC0415
         from worker.loops.past import records_between  # noqa: PLC0415
+        from worker.loops.rebuilding import Rebuilding, RebuildSettings  # noqa: PLC0415
         from worker.stages.language import detect  # noqa: PLC0415
         from worker.stages.refusals import Limits  # noqa: PLC0415
 
         classify("loaded before the first record waits for it")
         given = self.settings.worker
         output = None if output_prefix is None else replace(self.topics, prefix=output_prefix)
+        rebuilding = None
+        if identity is not None:
+            rebuilding = Rebuilding(
+                log=log,
+                seen=seen,
+                clock=clock,
+                events=events,
+                settings=RebuildSettings(
+                    group=self.settings.group(),
+                    identity=identity,
+                    topics=self.topics,
+                    remembered=timedelta(seconds=self.settings.seen.ttl),
+                ),
+            )
         return Enricher(
+            rebuilding=rebuilding,
             member=member,
             seen=seen,
             taxonomy=self.taxonomy(),

@@ -69,15 +69,18 @@ class Tally:
         if reason:
             self.counts[f"waited: {reason}"] += 1
 
+    def rebuilding(self, restored: int | None) -> None: ...
+
 
 def enrich(stand: Stand, count: int) -> dict[str, object]:
     """Work off *count* raw records with every stage; the clock starts when the first batch can be had."""
     log = stand.log()
     member = log.member(group="enrich", identity="bench-enrich-0", topics=[stand.topics.raw])
-    tally = Tally()
+    tally, seen = Tally(), stand.seen()
+    seen.join("bench")
     enricher = Enricher(
         member=member,
-        seen=stand.seen(),
+        seen=seen,
         taxonomy=load_taxonomy(None),
         detect=lambda text, hint: detect(text, hint, classify),
         clock=SystemClock(),

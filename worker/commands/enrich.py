@@ -6,12 +6,11 @@ import argparse
 import logging
 import re
 import socket
-import uuid
 from functools import partial
 
 from worker.edges.process import ExitCode
 from worker.edges.worker_events import WorkerEvents
-from worker.ports import Log, SeenStore
+from worker.ports import SeenStore
 from worker.service import Service, parent_option, serving
 from worker.stores import check_stores, ensure_topics, topic_specs
 from worker.wiring import Setup, add_common, setup
@@ -53,7 +52,7 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
     specs = topic_specs(settings, context.routes())
     service.patiently("log", lambda: ensure_topics(log, specs, create=create))
     seen = context.seen()
-    service.patiently("seen store", lambda: _check_memory(log, seen, context, service))
+    service.patiently("seen store", lambda: _check_settings(seen, service))
     identity = settings.identity(host_name(), args.index)
     join = partial(log.member, group=settings.group(), identity=identity, topics=[context.topics.raw])
     member = service.patiently("log", join)
@@ -65,7 +64,9 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
         events = WorkerEvents(
             metrics=service.metrics, readiness=service.readiness, watchdog=service.watchdog, clock=service.clock
         )
-        enricher = context.enricher(log=log, member=member, seen=seen, clock=service.clock, events=events)
+        enricher = context.enricher(
+            log=log, member=member, seen=seen, clock=service.clock, events=events, identity=identity
+        )
         service.readiness.clear("process")
         logger.info("worker started", extra={"group": settings.group(), "identity": identity, "taxonomy": version})
         enricher.run(service.stopping)
@@ -75,16 +76,12 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
     return ExitCode.OK
 
 
-def _check_memory(log: Log, seen: SeenStore, context: Setup, service: Service) -> None:
-    """Say what the seen store may forget, and mark a new one; an empty one beside old work has lost its memory."""
+def _check_settings(seen: SeenStore, service: Service) -> None:
+    """Say what the seen store may forget."""
     weak = seen.warnings()
     service.metrics.seen_weak.set(len(weak))
     for warning in weak:
         logger.warning("seen store: %s", warning)
-    if seen.epoch() is None:
-        if any(log.committed(context.settings.group(), [context.topics.raw]).values()):
-            logger.warning("seen store: it is empty, though this group has worked before: old stories look new again")
-        seen.start_epoch(uuid.uuid4().hex)
 
 
 def host_name() -> str:

@@ -13,7 +13,7 @@ from worker.edges.process import ExitCode
 from worker.edges.worker_events import WorkerEvents
 from worker.loops.replaying import ReplayMember
 from worker.options import moment
-from worker.ports import Log, WrongSettings
+from worker.ports import Log, SeenStore, WrongSettings
 from worker.service import Service, serving
 from worker.stores import check_stores, ensure_topics, topic_specs
 from worker.wiring import Setup, add_common, setup
@@ -79,16 +79,19 @@ def _replay(context: Setup, service: Service, log: Log, args: argparse.Namespace
         until_ms=None if args.until is None else _ms(args.until),
         ends={place: end for place, (first, end) in bounds.items() if end > first},
     )
-    member.start_at(log.committed(group, [raw]))
+    committed = log.committed(group, [raw])
+    member.start_at(committed)
     done, total = 0, sum(end for first, end in bounds.values() if end > first)
     try:
+        seen = context.seen(namespace=f"{settings.seen.namespace}-{name}")
+        service.patiently("seen store", lambda: _join(seen, name, begun=any(committed.values())))
         events = WorkerEvents(
             metrics=service.metrics, readiness=service.readiness, watchdog=service.watchdog, clock=service.clock
         )
         enricher = context.enricher(
             log=log,
             member=member,
-            seen=context.seen(namespace=f"{settings.seen.namespace}-{name}"),
+            seen=seen,
             clock=service.clock,
             events=events,
             output_prefix=target,
@@ -101,6 +104,13 @@ def _replay(context: Setup, service: Service, log: Log, args: argparse.Namespace
     finally:
         member.close()
     return done
+
+
+def _join(seen: SeenStore, name: str, *, begun: bool) -> None:
+    """Join the replay's own memory. Raises: WrongSettings: it is gone, and with it what the first part was told."""
+    if begun and seen.epoch() is None:
+        raise WrongSettings(f"the seen store has lost the memory of {name}: start a new replay, without --name")
+    seen.start_epoch(name)
 
 
 def _ms(time: datetime) -> int:

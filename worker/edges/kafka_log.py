@@ -137,8 +137,8 @@ class KafkaLog:
     def committed(self, group: str, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         return self._topics.committed(group, topics)
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
-        return self._topics.bounds(topics)
+    def bounds(self, topics: Sequence[str], *, settled: bool = False) -> Mapping[TopicPartition, tuple[int, int]]:
+        return self._topics.bounds(topics, settled=settled)
 
     def close(self) -> None:
         self._topics.close()

@@ -87,12 +87,13 @@ class KafkaTopics:
             raise
         return {(tp.topic, tp.partition): at.offset for tp, at in found.get(group, {}).items() if at.offset >= 0}
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[ports.TopicPartition, tuple[int, int]]:
-        """Return by partition the first offset there and the one that the next record will get."""
+    def bounds(self, topics: Sequence[str], *, settled: bool = False) -> Mapping[ports.TopicPartition, tuple[int, int]]:
+        """Return by partition the first offset there and the next one; *settled*: the first of an open transaction."""
         wanted = self._all_partitions(topics)
         if not wanted:
             return {}
-        first, end = (self._offsets_at(wanted, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST))
+        first = self._offsets_at(wanted, OffsetSpec.EARLIEST, "read_uncommitted")
+        end = self._offsets_at(wanted, OffsetSpec.LATEST, "read_committed" if settled else "read_uncommitted")
         return {(tp.topic, tp.partition): (first[tp].offset, end[tp].offset) for tp in wanted}
 
     def remove_member(self, group: str, *, identity: str, member_id: str) -> None:
@@ -116,8 +117,11 @@ class KafkaTopics:
     def _all_partitions(self, topics: Sequence[str]) -> list[TopicPartition]:
         return [TopicPartition(topic, number) for topic in topics for number in range(self.facts(topic).partitions)]
 
-    def _offsets_at(self, partitions: Sequence[TopicPartition], spec: Any) -> Mapping[TopicPartition, Any]:
-        return self._ask(lambda admin: admin.list_partition_offsets(dict.fromkeys(partitions, spec)), "reading bounds")
+    def _offsets_at(
+        self, partitions: Sequence[TopicPartition], spec: Any, isolation: str
+    ) -> Mapping[TopicPartition, Any]:
+        specs = dict.fromkeys(partitions, spec)
+        return self._ask(lambda admin: admin.list_partition_offsets(specs, isolation_level=isolation), "reading bounds")
 
     def _create(self, spec: TopicSpec) -> bool:
         request = {

@@ -9,15 +9,16 @@ is bare: the 32 bytes of its story id); a format of a newer release makes a work
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
 import msgspec
 
 from worker.ports import KnownStory, RoutedVersion, SeenStoreAway, UnreadableInput
-from worker.records import Fingerprint, Verdict, VerdictKind
+from worker.recall import recall
+from worker.records import Fingerprint, Published, Verdict, VerdictKind
 from worker.stages.judge import Memory, StoryState, keys_of
 
 T = TypeVar("T")
@@ -71,16 +72,30 @@ def judging(fingerprints: Sequence[Fingerprint], now: datetime) -> Transaction[l
     def run(fetch: Fetch) -> tuple[list[Verdict], Writes]:
         memory = _remembered(fingerprints, fetch)
         verdicts = [memory.judge(fingerprint, now=now) for fingerprint in fingerprints]
-        lasting: dict[bytes, bytes] = {}
-        first: dict[tuple[str, int], int] = {}
-        for raw, (story, verdict) in memory.changed_verdicts.items():
-            lasting[verdict_key(raw.topic, raw.partition, raw.offset)] = _verdict_bytes(story, verdict)
-            where = (raw.topic, raw.partition)
-            first[where] = min(raw.offset, first.get(where, raw.offset))
-        expiring = {_owner_key(key): bytes.fromhex(story) for key, story in memory.changed_owners.items()}
-        for state in memory.changed_stories.values():
-            expiring[_story_key(state.story)] = _story_bytes(state)
-        return verdicts, Writes(lasting, expiring, first)
+        return verdicts, _writes(memory)
+
+    return run
+
+
+def restoring(published: Sequence[Published]) -> Transaction[None]:
+    """Return the transaction that remembers verdicts which were given before the store was lost, with their routes."""
+    routed = [
+        RoutedVersion(story=item.verdict.story, version=item.verdict.version, routes=item.routes)
+        for item in published
+        if item.routes
+    ]
+
+    def run(fetch: Fetch) -> tuple[None, Writes]:
+        memory = _remembered(
+            [item.fingerprint for item in published], fetch, also={item.verdict.story for item in published}
+        )
+        for item in published:
+            memory.remember(item.fingerprint, recall(item, memory), verdict=item.may_come_again)
+        writes = _writes(memory)
+        if routed:
+            _, routes = routing(routed)(fetch)
+            writes = replace(writes, expiring={**writes.expiring, **routes.expiring})
+        return None, writes
 
     return run
 
@@ -128,8 +143,26 @@ def knowing(story: str) -> Transaction[KnownStory | None]:
     return run
 
 
-def _remembered(fingerprints: Sequence[Fingerprint], fetch: Fetch) -> Memory:
-    """Read all that the judge may ask for; a second read only where the first one names further stories."""
+def _writes(memory: Memory) -> Writes:
+    """Return as bytes what has changed in *memory*."""
+    lasting: dict[bytes, bytes] = {}
+    first: dict[tuple[str, int], int] = {}
+    for raw, (story, verdict) in memory.changed_verdicts.items():
+        lasting[verdict_key(raw.topic, raw.partition, raw.offset)] = _verdict_bytes(story, verdict)
+        where = (raw.topic, raw.partition)
+        first[where] = min(raw.offset, first.get(where, raw.offset))
+    expiring = {_owner_key(key): bytes.fromhex(story) for key, story in memory.changed_owners.items()}
+    for state in memory.changed_stories.values():
+        expiring[_story_key(state.story)] = _story_bytes(state)
+    return Writes(lasting, expiring, first)
+
+
+def _remembered(fingerprints: Sequence[Fingerprint], fetch: Fetch, *, also: Iterable[str] = ()) -> Memory:
+    """
+    Read all that the judge may ask for, and the stories *also*.
+
+    A second read only where the first one names further stories.
+    """
     raws = list(dict.fromkeys(fingerprint.raw for fingerprint in fingerprints))
     stories = list(dict.fromkeys(fingerprint.story for fingerprint in fingerprints))
     keys = list(dict.fromkeys(key for fingerprint in fingerprints for _, key in keys_of(fingerprint)))
@@ -146,7 +179,7 @@ def _remembered(fingerprints: Sequence[Fingerprint], fetch: Fetch) -> Memory:
             memory.owners[key] = value.hex()
     asked = set(stories)
     values = values[len(raws) : len(raws) + len(stories)]
-    named = set(memory.owners.values())
+    named = set(memory.owners.values()).union(also)
     while True:
         for story, value in zip(stories, values, strict=True):
             if value is not None:

@@ -93,7 +93,7 @@ class SqliteLog:
             offsets = groups.committed(db, row[0]) if row else {}
             return {name: offsets[part] for part, name in names.items() if part in offsets}
 
-    def bounds(self, topics: Sequence[str]) -> Mapping[TopicPartition, tuple[int, int]]:
+    def bounds(self, topics: Sequence[str], *, settled: bool = False) -> Mapping[TopicPartition, tuple[int, int]]:  # noqa: ARG002 (a transaction here is never seen half done)
         with self._connection() as db:
             names = Catalogue(db, self._path).parts(topics)
             rows = db.execute("SELECT id, first, next FROM part").fetchall()

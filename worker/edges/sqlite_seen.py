@@ -2,20 +2,23 @@
 The embedded seen store: one SQLite file, for the processes of one machine.
 
 Every call is one transaction that holds the file's write lock from its first read, in WAL mode with full sync: what
-returned is on the disk. Nothing is opened before the first call.
+returned is on the disk. In it the store's marker is looked at, and before it whether the file is still the one that was
+opened: a file that was deleted stays writable for who has it open. Nothing is opened before the first call.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from worker.edges import sqlite_rebuild
 from worker.edges.data_folder import damaged
 from worker.edges.seen_values import (
     DEFAULT_TTL_S,
@@ -23,11 +26,20 @@ from worker.edges.seen_values import (
     Transaction,
     judging,
     knowing,
+    restoring,
     routing,
     verdict_key,
 )
-from worker.ports import KnownStory, RoutedVersion, SeenStoreAway, TopicPartition, UnreadableInput, WrongSettings
-from worker.records import Fingerprint, Verdict
+from worker.ports import (
+    KnownStory,
+    RoutedVersion,
+    SeenStoreAway,
+    SeenStoreLost,
+    TopicPartition,
+    UnreadableInput,
+    WrongSettings,
+)
+from worker.records import Fingerprint, Published, Verdict
 
 T = TypeVar("T")
 BUSY_S = 5.0
@@ -64,23 +76,32 @@ class SqliteSeen:
         self._busy_s = busy_s
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._file = (0, 0)
         self._space = 0
         self._hand = b""
+        self._joined: str | None = None
 
     def judge(self, fingerprints: Sequence[Fingerprint], *, now: datetime) -> Sequence[Verdict]:
         """As the port says. Raises also UnreadableInput when the file is damaged, as every method here."""
-        return self._run(judging(fingerprints, now), now=int(now.timestamp())) if fingerprints else []
+        if not fingerprints:
+            return []
+        with self._marked() as connection:
+            return self._run(connection, judging(fingerprints, now), now=int(now.timestamp()))
 
     def record_routes(self, versions: Sequence[RoutedVersion]) -> Sequence[tuple[str, ...]]:
-        return self._run(routing(versions)) if versions else []
+        if not versions:
+            return []
+        with self._marked() as connection:
+            return self._run(connection, routing(versions), now=int(time.time()))
 
     def known(self, story: str) -> KnownStory | None:
-        return self._run(knowing(story))
+        with self._transaction() as connection:
+            return self._run(connection, knowing(story), now=int(time.time()))
 
     def committed(self, offsets: Mapping[TopicPartition, int], *, now: datetime) -> None:
         """Note *offsets*; verdicts below the marks that are old enough are deleted, a bounded number at once."""
         at = int(now.timestamp())
-        with self._transaction() as connection:
+        with self._marked() as connection:
             for (topic, partition), offset in offsets.items():
                 here = (self._space, topic, partition)
                 (newest,) = connection.execute(
@@ -112,12 +133,39 @@ class SqliteSeen:
 
     def epoch(self) -> str | None:
         with self._transaction() as connection:
-            row = connection.execute("SELECT epoch FROM spaces WHERE id = ?", (self._space,)).fetchone()
-            return None if row is None else row[0]
+            return sqlite_rebuild.epoch(connection, self._space)
 
-    def start_epoch(self, epoch: str) -> None:
+    def start_epoch(self, epoch: str) -> str | None:
         with self._transaction() as connection:
-            connection.execute("UPDATE spaces SET epoch = ? WHERE id = ?", (epoch, self._space))
+            marker = sqlite_rebuild.start(connection, self._space, epoch)
+        if marker is not None:
+            self.join(marker)
+        return marker
+
+    def join(self, epoch: str) -> None:
+        self._joined = epoch
+
+    def stand_still(self, partitions: Iterable[TopicPartition]) -> frozenset[TopicPartition]:
+        with self._transaction() as connection:
+            return sqlite_rebuild.stand_still(connection, self._space, partitions)
+
+    def lease(self, holder: str, *, seconds: float) -> bool:
+        with self._transaction() as connection:
+            return sqlite_rebuild.take(connection, self._space, holder, seconds)
+
+    def clear(self, holder: str, *, seconds: float) -> bool:
+        with self._leased(holder, seconds) as connection:
+            return sqlite_rebuild.clear(connection, self._space)
+
+    def restore(self, published: Sequence[Published], *, holder: str, seconds: float, now: datetime) -> None:
+        with self._leased(holder, seconds) as connection:
+            if published:
+                self._run(connection, restoring(published), now=int(now.timestamp()))
+
+    def finish(self, holder: str, epoch: str) -> None:
+        with self._leased(holder, 0) as connection:
+            sqlite_rebuild.finish(connection, self._space, epoch)
+        self.join(epoch)
 
     def warnings(self) -> Sequence[str]:
         return ["the seen store is in memory: it is gone when the process ends"] if self._path == ":memory:" else []
@@ -131,28 +179,42 @@ class SqliteSeen:
     def _name(self, key: bytes) -> bytes:
         return self._space.to_bytes(2, "big") + key
 
-    def _run(self, transaction: Transaction[T], *, now: int | None = None) -> T:
+    @contextmanager
+    def _marked(self) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock of the store that was joined."""
+        with self._transaction() as connection:
+            if sqlite_rebuild.epoch(connection, self._space) != self._joined:
+                raise SeenStoreLost("it is empty, or not the one that was joined")
+            yield connection
+
+    @contextmanager
+    def _leased(self, holder: str, seconds: float) -> Iterator[sqlite3.Connection]:
+        """Hold the write lock of a store that *holder* rebuilds."""
+        with self._transaction() as connection:
+            sqlite_rebuild.keep(connection, self._space, holder, seconds)
+            yield connection
+
+    def _run(self, connection: sqlite3.Connection, transaction: Transaction[T], *, now: int) -> T:
         """Run *transaction* under the write lock; what it writes is touched *now* (seconds since 1970)."""
-        touched = int(time.time()) if now is None else now
-        with self._transaction() as connection, closing(connection.cursor()) as cursor:
+        with closing(connection.cursor()) as cursor:
 
             def fetch(keys: Sequence[bytes]) -> list[bytes | None]:
                 values: list[bytes | None] = []
                 for key in keys:
                     row = cursor.execute("SELECT value, touched FROM seen WHERE key = ?", (self._name(key),)).fetchone()
-                    alive = row is not None and (key[:1] == b"r" or row[1] > touched - self._ttl_s)
+                    alive = row is not None and (key[:1] == b"r" or row[1] > now - self._ttl_s)
                     values.append(row[0] if alive else None)
                 return values
 
             result, writes = transaction(fetch)
             rows = [
-                (self._name(key), value, touched)
+                (self._name(key), value, now)
                 for part in (writes.lasting, writes.expiring)
                 for key, value in sorted(part.items())
             ]
             if rows:
                 cursor.executemany("INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", rows)
-                self._sweep(cursor, touched - self._ttl_s, SWEEP + 4 * len(rows))
+                self._sweep(cursor, now - self._ttl_s, SWEEP + 4 * len(rows))
         return result
 
     def _sweep(self, cursor: sqlite3.Cursor, before: int, rows: int) -> None:
@@ -177,6 +239,8 @@ class SqliteSeen:
         """Hold the write lock; commit at the end, roll back when anything is raised."""
         with self._lock:
             try:
+                if self._connection is not None and self._identity() != self._file:
+                    self._drop()
                 connection = self._connection or self._open()
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -203,7 +267,7 @@ class SqliteSeen:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
         self._check_ours(connection)
-        for statement in _SCHEMA.split(";"):
+        for statement in (_SCHEMA + sqlite_rebuild.SCHEMA).split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {_LAYOUT}")
@@ -211,7 +275,18 @@ class SqliteSeen:
         (self._space,) = connection.execute("SELECT id FROM spaces WHERE name = ?", (self._namespace,)).fetchone()
         self._hand = self._name(b"")
         connection.commit()
+        self._file = self._identity()
         return connection
+
+    def _identity(self) -> tuple[int, int]:
+        """Return what tells the file at our path from another one there; zeros when there is none."""
+        if self._path == ":memory:":
+            return (0, 0)
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 (a path object costs more, on every call)
+        except OSError:
+            return (0, 0)
+        return found.st_dev, found.st_ino
 
     def _check_ours(self, connection: sqlite3.Connection) -> None:
         """Look at what is cheap to look at; damage elsewhere is told when it is met."""

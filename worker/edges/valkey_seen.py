@@ -3,24 +3,20 @@ The shared seen store: Valkey or Redis 6 and newer, for many workers.
 
 Every call is optimistic: WATCH and MGET in one round trip, then one script call inside MULTI/EXEC writes all. When
 another worker changed what was read, the server refuses, and a smaller part of the batch is tried after a short random
-wait. All keys bear one hash tag, so that one shard holds the whole store. One connection, opened when needed.
+wait. The store's marker is among what is read and watched, so nothing is judged by a store that was emptied meanwhile.
+All keys bear one hash tag, so that one shard holds the whole store.
 """
 
 from __future__ import annotations
 
 import random
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import redis
-from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection, parse_url
-from redis.retry import Retry
-
+from worker.edges import valkey_settings
 from worker.edges.seen_values import (
     DEFAULT_TTL_S,
     VERDICT_GRACE_S,
@@ -28,21 +24,24 @@ from worker.edges.seen_values import (
     Writes,
     judging,
     knowing,
+    restoring,
     routing,
     verdict_key,
 )
-from worker.ports import KnownStory, RoutedVersion, SeenStoreAway, TopicPartition
-from worker.records import Fingerprint, Verdict
+from worker.edges.valkey_server import ValkeyServer, stale
+from worker.ports import KnownStory, RoutedVersion, SeenStoreAway, SeenStoreLost, TopicPartition
+from worker.records import Fingerprint, Published, Verdict
 
 T = TypeVar("T")
-CONNECT_S = 2.0
-SOCKET_S = 5.0
 CONFLICTS = 50
 """Refused attempts of one call before the store counts as away."""
 FORGET = 5_000
 """Offsets whose verdicts one script call sets to expire."""
 FORGET_CALLS = 4
 """Script calls of one `committed`; what is left waits for the next."""
+CLEAR = 1_000
+"""Keys that one call of `clear` looks at, about."""
+_EPOCH, _LEASE, _STILL = b"epoch", b"lease", b"still"
 _WRITE = """
 local expiring, lasting, ttl = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 for i = 1, expiring do redis.call('SET', KEYS[i], ARGV[i + 3], 'EX', ttl) end
@@ -54,14 +53,52 @@ end
 return 1
 """
 _FORGET = """
-for i = 2, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[2]) end
-redis.call('SET', KEYS[1], ARGV[1])
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+for i = 3, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
+"""
+_START = """
+if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('SET', KEYS[1], ARGV[1], 'NX') end
+return redis.call('GET', KEYS[1])
+"""
+_STAND_STILL = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return {} end
+if #ARGV > 0 then redis.call('SADD', KEYS[2], unpack(ARGV)) end
+return redis.call('SMEMBERS', KEYS[2])
+"""
+_TAKE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local holder = redis.call('GET', KEYS[2])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_KEEP = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+return 1
+"""
+_FINISH = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('DEL', KEYS[2], KEYS[3])
 return 1
 """
 
 
 class _Refused(Exception):
     """Another worker changed what the transaction had read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """What must stand in the store for a transaction to be right."""
+
+    key: bytes
+    value: bytes | None
+    otherwise: str
 
 
 class ValkeySeen:
@@ -77,29 +114,20 @@ class ValkeySeen:
         ca_file: str | None = None,
     ) -> None:
         """Raises: ValueError: *url* cannot be understood. Nothing is connected yet."""
-        settings: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-        kind = settings.pop("connection_class", Connection)
-        if password is not None:
-            settings["password"] = password
-        if ca_file is not None and issubclass(kind, SSLConnection):
-            settings["ssl_ca_certs"] = ca_file
-        settings |= {"socket_timeout": SOCKET_S, "protocol": 2, "retry": Retry(NoBackoff(), 0)}
-        if issubclass(kind, Connection):
-            settings |= {"socket_connect_timeout": CONNECT_S, "socket_keepalive": True}
-        self._connection: Connection = kind(**settings)
+        self._server = ValkeyServer(url, password=password, ca_file=ca_file)
         self._tag = b"{dateline:%s}" % namespace.encode()
         self._ttl_s = ttl_s
-        self._lock = threading.Lock()
-        self._scripts: dict[str, bytes] = {}
+        self._joined: bytes | None = None
+        self._clearing = b"0"
 
     def judge(self, fingerprints: Sequence[Fingerprint], *, now: datetime) -> Sequence[Verdict]:
         """As the port says; when workers collide, parts of the batch land one after another, in order."""
         verdicts: list[Verdict] = []
-        size, conflicts = len(fingerprints), 0
+        guard, size, conflicts = self._marked(), len(fingerprints), 0
         while len(verdicts) < len(fingerprints):
             part = fingerprints[len(verdicts) : len(verdicts) + size]
             try:
-                verdicts += self._attempt(judging(part, now))
+                verdicts += self._attempt(judging(part, now), guard)
             except _Refused:
                 conflicts = self._wait_after(conflicts)
                 size = max(1, len(part) // 2) if conflicts > 2 else len(part)
@@ -108,67 +136,97 @@ class ValkeySeen:
         return verdicts
 
     def record_routes(self, versions: Sequence[RoutedVersion]) -> Sequence[tuple[str, ...]]:
-        return self._run(routing(versions)) if versions else []
+        return self._run(routing(versions), self._marked()) if versions else []
 
     def known(self, story: str) -> KnownStory | None:
-        return self._run(knowing(story))
+        return self._run(knowing(story), None)
 
     def committed(self, offsets: Mapping[TopicPartition, int], *, now: datetime) -> None:  # noqa: ARG002 (the server has the clock)
         """Let the verdicts below *offsets* expire in an hour; a long stretch is done over several calls."""
+        guard = self._marked()
         for (topic, partition), offset in offsets.items():
             position = self._position(topic, partition)
-            (known,) = self._call(("GET", position))
+            (known,) = self._server.call(("GET", position))
             for _ in range(FORGET_CALLS):
                 low = offset if known is None else int(known)
                 if low >= offset:
                     break
                 known = high = min(offset, low + FORGET)
                 keys = [self._tag + verdict_key(topic, partition, number) for number in range(low, high)]
-                self._script(_FORGET, [position, *keys], [high, VERDICT_GRACE_S])
+                arguments = [guard.value or b"", high, VERDICT_GRACE_S]
+                if not self._server.script(_FORGET, [guard.key, position, *keys], arguments):
+                    raise SeenStoreLost(guard.otherwise)
 
     def epoch(self) -> str | None:
-        (value,) = self._call(("GET", self._tag + b"epoch"))
+        (value,) = self._server.call(("GET", self._tag + _EPOCH))
         return None if value is None else value.decode()
 
-    def start_epoch(self, epoch: str) -> None:
-        self._call(("SET", self._tag + b"epoch", epoch))
+    def start_epoch(self, epoch: str) -> str | None:
+        value = self._server.script(_START, self._names(_EPOCH, _LEASE), [epoch])
+        if value is not None:
+            self.join(value.decode())
+        return None if value is None else value.decode()
+
+    def join(self, epoch: str) -> None:
+        self._joined = epoch.encode()
+
+    def stand_still(self, partitions: Iterable[TopicPartition]) -> frozenset[TopicPartition]:
+        mine = [f"{topic}/{partition}" for topic, partition in partitions]
+        found = self._server.script(_STAND_STILL, self._names(_EPOCH, _STILL), mine)
+        places = (place.decode().rpartition("/") for place in found)
+        return frozenset((topic, int(partition)) for topic, _, partition in places)
+
+    def lease(self, holder: str, *, seconds: float) -> bool:
+        self._clearing = b"0"
+        return bool(self._server.script(_TAKE, self._names(_EPOCH, _LEASE), [holder, round(seconds * 1000)]))
+
+    def clear(self, holder: str, *, seconds: float) -> bool:
+        pattern = b"".join(b"\\" + bytes([char]) if char in b"*?[]^-\\" else bytes([char]) for char in self._tag) + b"*"
+        ((self._clearing, found),) = self._server.call(("SCAN", self._clearing, "MATCH", pattern, "COUNT", CLEAR))
+        kept = self._names(_LEASE, _STILL)
+        self._keep(holder, seconds, [key for key in found if key not in kept])
+        return self._clearing == b"0"
+
+    def restore(self, published: Sequence[Published], *, holder: str, seconds: float, now: datetime) -> None:  # noqa: ARG002 (the server has the clock)
+        self._keep(holder, seconds)
+        if published:
+            guard = _Guard(self._tag + _LEASE, holder.encode(), "another worker rebuilds the seen store")
+            self._run(restoring(published), guard)
+
+    def finish(self, holder: str, epoch: str) -> None:
+        if not self._server.script(_FINISH, self._names(_EPOCH, _LEASE, _STILL), [holder, epoch]):
+            raise SeenStoreLost("the right to rebuild the seen store has run out")
+        self.join(epoch)
 
     def warnings(self) -> Sequence[str]:
         """Compare the server's settings with what the promises need. Raises: SeenStoreAway."""
-        wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-        harm = {
-            "appendonly": "what is not yet in a snapshot is forgotten when it stops",
-            "appendfsync": "a power cut forgets the last writes",
-            "maxmemory-policy": "it may forget keys when its memory is full",
-        }
-        try:
-            answers = self._call(*(("CONFIG", "GET", name) for name in wanted))
-        except SeenStoreAway as error:
-            if not isinstance(error.__cause__, redis.ResponseError):
-                raise
-            return ["the seen store's durability cannot be checked: CONFIG GET is not permitted"]
-        found = {
-            name: answer[1].decode() if len(answer) > 1 else "" for name, answer in zip(wanted, answers, strict=True)
-        }
-        return [
-            f"seen store: {name} is {found[name] or 'unknown'}, not {value}: {harm[name]}"
-            for name, value in wanted.items()
-            if found[name] != value
-        ]
+        return valkey_settings.warnings(self._server)
 
     def close(self) -> None:
-        with suppress(Exception):
-            self._connection.disconnect()  # type: ignore[no-untyped-call]
+        self._server.close()
+
+    def _keep(self, holder: str, seconds: float, without: Sequence[bytes] = ()) -> None:
+        """Renew the lease, and remove keys in the same step."""
+        keys = [self._tag + _LEASE, *without]
+        if not self._server.script(_KEEP, keys, [holder, round(seconds * 1000)]):
+            raise SeenStoreLost("the right to rebuild the seen store has run out")
+
+    def _names(self, *keys: bytes) -> list[bytes]:
+        return [self._tag + key for key in keys]
+
+    def _marked(self) -> _Guard:
+        """Return that the store must bear the marker that was joined."""
+        return _Guard(self._tag + _EPOCH, self._joined, "it is empty, or not the one that was joined")
 
     def _position(self, topic: str, partition: int) -> bytes:
         """Name the key of the lowest offset whose verdict is not yet set to expire."""
         return self._tag + b"p%s/%d" % (topic.encode(), partition)
 
-    def _run(self, transaction: Transaction[T]) -> T:
+    def _run(self, transaction: Transaction[T], guard: _Guard | None) -> T:
         conflicts = 0
         while True:
             try:
-                return self._attempt(transaction)
+                return self._attempt(transaction, guard)
             except _Refused:
                 conflicts = self._wait_after(conflicts)
 
@@ -178,21 +236,25 @@ class ValkeySeen:
         time.sleep(random.uniform(0, 0.002 * min(conflicts + 1, 16)))  # noqa: S311 (jitter, no secret)
         return conflicts + 1
 
-    def _attempt(self, transaction: Transaction[T]) -> T:
+    def _attempt(self, transaction: Transaction[T], guard: _Guard | None) -> T:
         """Run *transaction* once; a connection that went stale is opened anew. Raises: _Refused, SeenStoreAway."""
-        with self._lock:
+        with self._server.lock:
             try:
-                return self._transact(transaction)
+                return self._transact(transaction, guard)
             except SeenStoreAway as error:
-                if not isinstance(error.__cause__, redis.ConnectionError | redis.exceptions.NoScriptError):
+                if not stale(error):
                     raise
-                return self._transact(transaction)
+                return self._transact(transaction, guard)
 
-    def _transact(self, transaction: Transaction[T]) -> T:
+    def _transact(self, transaction: Transaction[T], guard: _Guard | None) -> T:
         def fetch(keys: Sequence[bytes]) -> list[bytes | None]:
             names = [self._tag + key for key in keys]
-            _, values = self._exchange(("WATCH", *names), ("MGET", *names))
-            return list(values)
+            if guard is not None:
+                names.append(guard.key)
+            _, found = self._server.exchange(("WATCH", *names), ("MGET", *names))
+            if guard is not None and found.pop() != guard.value:
+                raise SeenStoreLost(guard.otherwise)
+            return list(found)
 
         try:
             result, writes = transaction(fetch)
@@ -202,7 +264,7 @@ class ValkeySeen:
         if writes.expiring or writes.lasting:
             self._write(writes)
         else:
-            self._exchange(("UNWATCH",))
+            self._server.exchange(("UNWATCH",))
         return result
 
     def _write(self, writes: Writes) -> None:
@@ -210,49 +272,7 @@ class ValkeySeen:
         keys += [self._position(topic, partition) for topic, partition in writes.first_offsets]
         values = (*writes.expiring.values(), *writes.lasting.values(), *writes.first_offsets.values())
         sizes = (len(writes.expiring), len(writes.lasting), self._ttl_s)
-        digest = self._digest(_WRITE)
-        *_, done = self._exchange(("MULTI",), ("EVALSHA", digest, len(keys), *keys, *sizes, *values), ("EXEC",))
+        digest = self._server.digest(_WRITE)
+        *_, done = self._server.exchange(("MULTI",), ("EVALSHA", digest, len(keys), *keys, *sizes, *values), ("EXEC",))
         if done is None:
             raise _Refused
-
-    def _script(self, source: str, keys: Sequence[bytes], arguments: Sequence[int]) -> None:
-        with self._lock:
-            self._exchange(("EVALSHA", self._digest(source), len(keys), *keys, *arguments))
-
-    def _digest(self, source: str) -> bytes:
-        """Return the name under which this connection's server knows the script."""
-        if source not in self._scripts:
-            (self._scripts[source],) = self._exchange(("SCRIPT", "LOAD", source))
-        return self._scripts[source]
-
-    def _call(self, *commands: tuple[Any, ...]) -> list[Any]:
-        with self._lock:
-            return self._exchange(*commands)
-
-    def _exchange(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """
-        Send *commands* at once and return their answers, as bytes.
-
-        After any error the connection is closed: with it go the server's WATCHes and what was not read.
-        """
-        connection: Any = self._connection
-        try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            answers = [connection.read_response(disable_decoding=True) for _ in commands]
-            _raise_inner(answers)
-        except (redis.RedisError, OSError) as error:
-            connection.disconnect()
-            self._scripts.clear()
-            raise SeenStoreAway(f"seen store: {error}") from error
-        except BaseException:
-            connection.disconnect()
-            raise
-        return answers
-
-
-def _raise_inner(answers: Sequence[Any]) -> None:
-    """Raise the error that a script had inside EXEC; the server lists it among the answers."""
-    for answer in answers:
-        for part in answer if isinstance(answer, list) else ():
-            if isinstance(part, Exception):
-                raise part

@@ -14,6 +14,7 @@ from worker.ports import TopicPartition
 from worker.records import Enriched, VerdictKind
 
 logger = logging.getLogger(__name__)
+_PROGRESS_S = 10.0
 
 
 class WorkerEvents:
@@ -26,6 +27,8 @@ class WorkerEvents:
         self._clock = clock
         self._reason: str | None = None
         self._away_since: float | None = None
+        self._restored = 0
+        self._told_at = 0.0
 
     def beat(self) -> None:
         self._watchdog.beat()
@@ -89,6 +92,20 @@ class WorkerEvents:
             elif self._reason is not None:
                 logger.info("going on", extra={"after": self._reason})
         self._reason = reason
+
+    def rebuilding(self, restored: int | None) -> None:
+        now = self._clock.monotonic()
+        if restored is None:
+            self._metrics.seen_rebuilding.set(0)
+            logger.info("seen store: the rebuild ended", extra={"restored": self._restored})
+            self._restored, self._told_at = 0, 0.0
+            return
+        self._metrics.seen_rebuilding.set(1)
+        self._metrics.seen_restored.inc(restored)
+        self._restored += restored
+        if now - self._told_at >= _PROGRESS_S:
+            self._told_at = now
+            logger.info("seen store: rebuilding it from what was published", extra={"restored": self._restored})
 
     def _count_absence(self, *, away: bool) -> None:
         """Add the time since the last call to the seen store's absence if it was away then."""

@@ -17,6 +17,7 @@ from worker import wire
 from worker.enriching import Clock, EnricherEvents, Judged, TopicNames
 from worker.loops.dead_letter_limit import DeadLetterWatch, Past, no_past
 from worker.loops.publishing import Publisher, Routed
+from worker.loops.rebuilding import Rebuilding
 from worker.loops.tagging import tag
 from worker.ports import (
     Batch,
@@ -25,6 +26,7 @@ from worker.ports import (
     Member,
     SeenStore,
     SeenStoreAway,
+    SeenStoreLost,
     TopicPartition,
     TransactionFailed,
 )
@@ -45,6 +47,8 @@ from worker.stages.refusals import Limits
 FAILURES_IN_A_ROW = 5
 """So many failed transactions one after another, and the process is better started afresh."""
 MAX_BACKOFF_S = 15.0
+IDLE_ASK_S = 1.0
+"""How often a worker without records asks whether the seen store is still the one that it knows."""
 
 
 class TooManyFailures(Exception):
@@ -79,8 +83,13 @@ class Enricher:
         events: EnricherEvents,
         settings: EnricherSettings,
         past: Past = no_past,
+        rebuilding: Rebuilding | None = None,
     ) -> None:
-        """*past*: reads again what came before, to know how much of it would be refused."""
+        """
+        *past*: reads again what came before, to know how much of it would be refused.
+
+        *rebuilding*: joins the seen store and brings a lost one back; without it the store is joined, or its own.
+        """
         self._member = member
         self._seen = seen
         self._taxonomy = taxonomy
@@ -95,6 +104,9 @@ class Enricher:
             reprocessed=settings.reprocessed,
             clock=clock,
         )
+        self._rebuilding = rebuilding
+        self._joined = rebuilding is None
+        self._asked_at = 0.0
         self._failures = 0
         self._dead_letters = DeadLetterWatch(settings.dead_letters, refuses=self._refuses, past=past)
 
@@ -106,13 +118,16 @@ class Enricher:
     def step(self, *, timeout_s: float) -> int:
         """Work off what one poll gives and return how many records were committed."""
         self._events.beat()
+        if self._rebuilding is not None and not self._joined:
+            self._join(self._rebuilding)
+            return 0
         try:
             batch = self._member.poll(timeout_s=timeout_s, max_records=self._settings.max_records)
         except LogUnavailable as error:
             self._wait(f"log: {error}")
             return 0
         if not batch.records:
-            if self._failures == 0:
+            if self._failures == 0 and self._still_joined():
                 self._events.waiting(None)
             return 0
         batch, newer = self._until_newer_major(batch)
@@ -122,6 +137,33 @@ class Enricher:
             self._member.rewind()
             self._wait(f"a record of a newer release ({newer}) is waiting for that release")
         return len(batch.records)
+
+    def _join(self, rebuilding: Rebuilding) -> None:
+        """Bring the seen store back, or wait for who does; what is polled meanwhile only keeps the membership."""
+        try:
+            if self._member.poll(timeout_s=0.1, max_records=1).records:
+                self._member.rewind()
+            reason = rebuilding.step(self._member.assigned())
+        except SeenStoreAway as error:
+            self._wait(f"seen store: {error}")
+        except (LogUnavailable, TransactionFailed) as error:
+            self._wait(f"log: {error}")
+        else:
+            self._joined = reason is None
+            self._events.waiting(None if reason is None else f"seen store: {reason}")
+
+    def _still_joined(self) -> bool:
+        """Ask the store now and then while nothing comes; else an idle worker would not notice that it is gone."""
+        now = self._clock.monotonic()
+        if self._rebuilding is None or now < self._asked_at + IDLE_ASK_S:
+            return True
+        self._asked_at = now
+        try:
+            self._joined = not self._rebuilding.lost()
+        except SeenStoreAway as error:
+            self._wait(f"seen store: {error}")
+            return False
+        return self._joined
 
     def _until_newer_major(self, batch: Batch) -> tuple[Batch, str | None]:
         """Leave out, in each partition, what follows a record of a newer major: it is not bad, and not ours to read."""
@@ -156,6 +198,7 @@ class Enricher:
                 routed = self._publisher.route(enriched)
         except SeenStoreAway as error:
             self._member.rewind()
+            self._joined = self._rebuilding is None or not isinstance(error, SeenStoreLost)
             self._wait(f"seen store: {error}")
             return False
         with self._timed("encode", len(batch.records)):
@@ -243,6 +286,7 @@ class Enricher:
                         taxonomy=self._taxonomy.version,
                         raw=item.record.coordinates,
                         reprocessed=self._settings.reprocessed,
+                        fingerprint=item.fingerprint,
                     )
                 )
         return enriched, duplicates

@@ -81,7 +81,7 @@ class Publisher:
         for item in routed:
             story, verdict = item.story, item.story.verdict
             topics = [self._topics.enriched, *(self._route_topics[name] for name in item.routes)]
-            outputs += wire.enriched_records(story, self._taxonomy.vocabulary, topics=topics)
+            outputs += wire.enriched_records(story, self._taxonomy.vocabulary, topics=topics, routes=item.routes)
             for name in item.left:
                 gone = Unrouted(story=verdict.story, version=verdict.version, route=name, unrouted_at=now)
                 outputs.append(wire.unrouted_record(gone, story.raw, topic=self._route_topics[name]))
@@ -113,4 +113,4 @@ class Publisher:
             published_at=article.published_at,
             reprocessed=self._reprocessed,
         )
-        return wire.duplicate_record(duplicate, item.record.coordinates, topic=self._topics.duplicates)
+        return wire.duplicate_record(duplicate, item.fingerprint, verdict, topic=self._topics.duplicates)

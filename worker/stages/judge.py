@@ -110,9 +110,9 @@ def judge(fingerprint: Fingerprint, look: Lookup, *, now: datetime) -> Judgement
 
 def _known(fingerprint: Fingerprint, mine: StoryState, look: Lookup) -> Judgement:
     """Judge a story with a version of its own: an update when this feed's text changed, as it was not yet sent."""
-    place, text = _place(fingerprint), fingerprint.text_state
+    place, text = place_of(fingerprint), fingerprint.text_state
     last = mine.shown.get(place)
-    mine = replace(mine, shown=_shown(mine, fingerprint))
+    mine = replace(mine, shown=shown_after(mine, fingerprint))
     if last is None or last == text or _already_sent(mine, place, text):
         return _repeat(fingerprint, mine, look, matched_by="story")
     mine = replace(mine, version=mine.version + 1, texts=(*mine.texts, (text, place))[-MAX_TEXTS:])
@@ -145,8 +145,8 @@ def _known_as_copy(
     fingerprint: Fingerprint, mine: StoryState, original: StoryState, look: Lookup, now: datetime
 ) -> Judgement:
     """Judge a story that so far only repeated or copied another: with a text of its own it begins to stand alone."""
-    last = mine.shown.get(_place(fingerprint))
-    mine = replace(mine, shown=_shown(mine, fingerprint))
+    last = mine.shown.get(place_of(fingerprint))
+    mine = replace(mine, shown=shown_after(mine, fingerprint))
     if last is None or last == fingerprint.text_state:
         return _repeat(fingerprint, original, look, matched_by="story", alias=mine)
     key = fingerprint.copy_key
@@ -172,7 +172,7 @@ def _unknown(fingerprint: Fingerprint, look: Lookup, now: datetime) -> Judgement
             first_seen=now,
             publisher=fingerprint.publisher,
             original=owner.story,
-            shown={_place(fingerprint): fingerprint.text_state},
+            shown={place_of(fingerprint): fingerprint.text_state},
         )
         if name == "text":
             return _copy(fingerprint, mine, owner, look)
@@ -191,7 +191,7 @@ def _only_boilerplate(fingerprint: Fingerprint, owner: StoryState) -> bool:
 
 
 def _new(fingerprint: Fingerprint, look: Lookup, now: datetime) -> Judgement:
-    place = _place(fingerprint)
+    place = place_of(fingerprint)
     mine = StoryState(
         story=fingerprint.story,
         version=1,
@@ -261,15 +261,16 @@ def _root(look: Lookup, story: str | None) -> StoryState | None:
     return state if state is not None and state.version else None
 
 
-def _place(fingerprint: Fingerprint) -> str:
+def place_of(fingerprint: Fingerprint) -> str:
     """Name the feed and the basis: like is compared with like. Feed ids hold no slash."""
     return f"{fingerprint.feed}/{fingerprint.basis}"
 
 
-def _shown(state: StoryState, fingerprint: Fingerprint) -> dict[str, str]:
+def shown_after(state: StoryState, fingerprint: Fingerprint) -> dict[str, str]:
+    """Return what each feed and basis showed last, now that *fingerprint* was seen."""
     shown = dict(state.shown)
-    shown.pop(_place(fingerprint), None)
-    shown[_place(fingerprint)] = fingerprint.text_state
+    shown.pop(place_of(fingerprint), None)
+    shown[place_of(fingerprint)] = fingerprint.text_state
     while len(shown) > MAX_SHOWN:
         del shown[next(iter(shown))]
     return shown
@@ -301,10 +302,15 @@ class Memory:
         """Judge one article and remember what follows, so that the next one sees it."""
         judgement = judge(fingerprint, self, now=now)
         if not judgement.stored:
+            self.remember(fingerprint, judgement)
+        return judgement.verdict
+
+    def remember(self, fingerprint: Fingerprint, judgement: Judgement, *, verdict: bool = True) -> None:
+        """Take over what follows from *judgement*; without *verdict* only what later ones need."""
+        if verdict:
             given = (fingerprint.story, judgement.verdict)
             self.verdicts[fingerprint.raw] = self.changed_verdicts[fingerprint.raw] = given
-            for state in judgement.stories:
-                self.stories[state.story] = self.changed_stories[state.story] = state
-            self.owners.update(judgement.owners)
-            self.changed_owners.update(judgement.owners)
-        return judgement.verdict
+        for state in judgement.stories:
+            self.stories[state.story] = self.changed_stories[state.story] = state
+        self.owners.update(judgement.owners)
+        self.changed_owners.update(judgement.owners)
