@@ -28,8 +28,13 @@ def ready(folder: Path) -> Path:
         raise WrongSettings(f"data.dir {folder} cannot be made: {error.strerror}") from error
     files = (folder / f"{name}{end}" for name in (LOG_FILE, SEEN_FILE) for end in _COMPANIONS)
     for path in (folder, *(file for file in files if file.exists())):
-        if not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path == folder else 0)):
-            raise WrongSettings(f"data.dir: {_why_not(path)}. Mend that, or set data.dir to a folder of your own")
+        if os.access(path, os.R_OK | os.W_OK | (os.X_OK if path == folder else 0)):
+            continue
+        try:
+            why = _why_not(path)
+        except FileNotFoundError:  # the last process to close a file takes its companions away
+            continue
+        raise WrongSettings(f"data.dir: {why}. Mend that, or set data.dir to a folder of your own")
     return folder
 
 

@@ -182,19 +182,23 @@ def _check_sound(db: sqlite3.Connection, path: Path) -> None:
 
     A whole `integrity_check` reads the whole file; damage elsewhere is told when it is met.
     """
-    for table in ("topic", "part", "consumers", "member", "assignment", "committed", "cleaning"):
-        said = db.execute(f"PRAGMA quick_check('{table}')").fetchone()[0]
-        if said != "ok":
-            raise UnreadableInput(damaged(path, said))
-    for part, first, end in db.execute("SELECT id, first, next FROM part").fetchall():
-        base = part << OFFSET_BITS
-        low, high = db.execute(
-            "SELECT (SELECT min(id) FROM record WHERE id >= ?1 AND id < ?2),"
-            " (SELECT max(id) FROM record WHERE id >= ?1 AND id < ?2)",
-            (base, (part + 1) << OFFSET_BITS),
-        ).fetchone()
-        if low is not None and not base | first <= low <= high < base | end:
-            raise UnreadableInput(damaged(path, f"partition {part} has records outside of {first} to {end}"))
+    db.execute("BEGIN")  # one snapshot, while others write
+    try:
+        for table in ("topic", "part", "consumers", "member", "assignment", "committed", "cleaning"):
+            said = db.execute(f"PRAGMA quick_check('{table}')").fetchone()[0]
+            if said != "ok":
+                raise UnreadableInput(damaged(path, said))
+        for part, first, end in db.execute("SELECT id, first, next FROM part").fetchall():
+            base = part << OFFSET_BITS
+            low, high = db.execute(
+                "SELECT (SELECT min(id) FROM record WHERE id >= ?1 AND id < ?2),"
+                " (SELECT max(id) FROM record WHERE id >= ?1 AND id < ?2)",
+                (base, (part + 1) << OFFSET_BITS),
+            ).fetchone()
+            if low is not None and not base | first <= low <= high < base | end:
+                raise UnreadableInput(damaged(path, f"partition {part} has records outside of {first} to {end}"))
+    finally:
+        rollback(db)
 
 
 def _configure(db: sqlite3.Connection) -> None:
