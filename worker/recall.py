@@ -109,12 +109,12 @@ def _story(verdict: Verdict, *, publisher: str) -> StoryState:
 
 
 def _sources(known: tuple[str, ...], publisher: str | None, verdict: Verdict) -> tuple[str, ...]:
-    """Return *known* and *publisher*, as many as the verdict counted: some may have to stay unnamed."""
+    """Return *known* and *publisher*, as many as the verdicts counted: some may have to stay unnamed."""
+    count = min(MAX_SOURCES, max(len(known), verdict.independent_sources))
     named = [name for name in known if name != UNNAMED]
-    if publisher is not None and publisher not in named:
+    if publisher is not None and publisher not in named and len(named) < count:
         named.append(publisher)
-    count = max(len(known), verdict.independent_sources)
-    return (*named, *(UNNAMED,) * (count - len(named)))[:MAX_SOURCES]
+    return (*named, *(UNNAMED,) * (count - len(named)))
 
 
 def _last_from(mine: StoryState, place: str) -> int:
