@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _NOT_FEEDS = ("empty", "not-a-feed", "doctype", "too-complex", "ill-formed", "json")
 _PATIENCE_S = 2.0
+_STUCK_S = 15.0
+"""A step that takes longer waits for a broker or a store that does not answer."""
 _KILL_MARGIN_S = 5.0
 """So long before the machine would kill the process it ends itself, and says where it stood."""
 
@@ -50,6 +52,13 @@ class Service:
         """Ask the loop to end; it has the grace period for that."""
         self.stopping.set()
         self.watchdog.stop_within(self._grace_s)
+
+    def unready(self) -> list[str]:
+        """Return why the process cannot work now; a loop that waits for an answer cannot say so itself."""
+        reasons = self.readiness.reasons()
+        if (age := self.watchdog.age_s()) > _STUCK_S:
+            reasons.append(f"loop: in one step for {age:.0f} s")
+        return reasons
 
     def patiently(self, part: str, work: Callable[[], T]) -> T | None:
         """
@@ -111,7 +120,7 @@ def _health_server(settings: Settings, service: Service, port: int) -> HealthSer
             port=port,
             registry=service.metrics.registry,
             alive=service.watchdog.alive,
-            reasons=service.readiness.reasons,
+            reasons=service.unready,
         )
     except OSError as error:
         raise WrongSettings(f"http.port {settings.http.host}:{port}: {error.strerror}") from error

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,7 @@ class KafkaMember:
         self._rewinds = 0
         self._must_rewind = False
         self._closed = False
+        self._joined_at = time.monotonic()
         self._stopped: LogError | None = None
         for topic in subscribe:
             topics.facts(topic)  # a topic that is missing is told at once, not waited for
@@ -110,6 +112,8 @@ class KafkaMember:
         finally:
             self._beat()
         self._check_displaced()
+        if not found:
+            self._check_contact()
         membership = Membership(group=self._consumer.group_metadata(), rewinds=self._rewinds)
         self._follow_assignment(found)
         if not found:
@@ -198,6 +202,17 @@ class KafkaMember:
         if displaced:
             self._stop(Fenced(f"another process has joined {self._group} as {self._identity}"))
             self._check_alive()
+
+    def _check_contact(self) -> None:
+        """
+        Raise LogUnavailable when nothing came, and the group has not answered for a session: we are cut off, not idle.
+
+        The client would go on for ever without a word.
+        """
+        answered = self._consumer._coordinator.heartbeat.last_receive  # noqa: SLF001
+        silent_s = time.monotonic() - max(self._joined_at, answered)
+        if silent_s > self._settings.session_timeout_ms / 1000:
+            raise LogUnavailable(f"polling: the group's coordinator has not answered for {silent_s:.0f} s")
 
     def _check_membership(self, batch: Batch, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """
