@@ -54,8 +54,8 @@ def unpack(package: str, *, libraries_of: tuple[str, ...] = (), also: tuple[str,
 
 def program(root: Path, name: str) -> tuple[Path, dict[str, str]]:
     """Return the path of program *name* under *root*, and the environment it needs. Raises: NotToBeHad."""
-    path = root / "usr" / "bin" / name
-    if not path.exists():
+    path = next((found for each in ("bin", "sbin") if (found := root / "usr" / each / name).exists()), None)
+    if path is None:
         raise NotToBeHad(f"the Debian package in {root} holds no {name}")
     libraries = sorted({str(found.parent) for found in root.glob("usr/lib/**/*.so*")})
     return path, {**os.environ, "LD_LIBRARY_PATH": ":".join(libraries)}

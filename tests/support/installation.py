@@ -61,16 +61,21 @@ class Installation:
         )
 
     def start(
-        self, *command: str, environ: Mapping[str, str] | None = None, module: str = "worker"
+        self,
+        *command: str,
+        environ: Mapping[str, str] | None = None,
+        module: str = "worker",
+        within: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
         """
         Start `dateline` with *command*; what it says goes to a file in the folder.
 
-        *module*: what Python runs, the program itself or one that changes it.
+        *module*: what Python runs, the program itself or one that changes it. *within*: the beginning of the command
+        line, of a program that gives it other surroundings.
         """
         with (self.folder / f"{command[0]}-{uuid.uuid4().hex[:6]}.log").open("wb") as said:
             return subprocess.Popen(
-                [sys.executable, "-m", *module.split(), *command],
+                [*within, sys.executable, "-m", *module.split(), *command],
                 stdout=said,
                 stderr=said,
                 cwd=ROOT,

@@ -181,13 +181,7 @@ class ProxiedBroker(KafkaBroker):
     def __init__(self) -> None:
         super().__init__(own=True)
         behind, before = free_ports(2)
-        names = {"PLAINTEXT": self.port, "PROXIED": behind, "CONTROLLER": self.controller_port}
-        told = names | {"PROXIED": before}
-        self.properties = {
-            "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in names.items()),
-            "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in told.items()),
-            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
-        }
+        self.listen_also(f"127.0.0.1:{behind}", told=f"127.0.0.1:{before}")
         self.proxy = KafkaProxy(behind, port=before)
 
     def remove(self) -> None:

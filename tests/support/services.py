@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -35,6 +37,15 @@ def free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+def lasting_port() -> int:
+    """Return a free port that the kernel gives to no outgoing connection: it stays free until it is listened on."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
 
 
 def answers(port: int) -> bool:
@@ -140,6 +151,16 @@ class KafkaBroker(Service):
             lines = fetched.stderr.strip().splitlines() or ["deploy/kafka/kafka fetch failed"]
             raise ServiceUnavailable("Kafka", lines[-1].removeprefix("kafka: "))
         super().start()
+
+    def listen_also(self, address: str, *, told: str) -> None:
+        """Have from the next start another listener at *address*; whoever asks there is sent to *told*."""
+        names = {"PLAINTEXT": f"127.0.0.1:{self.port}", "CONTROLLER": f"127.0.0.1:{self.controller_port}"}
+        listened, advertised = names | {"FURTHER": address}, names | {"FURTHER": told}
+        self.properties |= {
+            "listeners": ",".join(f"{name}://{each}" for name, each in listened.items()),
+            "advertised.listeners": ",".join(f"{name}://{each}" for name, each in advertised.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in listened),
+        }
 
     def _command(self) -> tuple[list[str], Mapping[str, str]]:
         settings = {
