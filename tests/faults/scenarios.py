@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tests.faults import poller_faults
 from tests.faults.child import EMBEDDED_POINTS, POINTS
 from tests.faults.stand import Stand
 
@@ -213,5 +214,38 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="T6", fault="rebalance storm", cause=rebalance_storm),
     Scenario(name="T7", fault="batch slower than the group waits", cause=too_slow),
     Scenario(name="T22", fault="SIGTERM under load", cause=lambda stand: terminated(stand, 4 if stand.short else 20)),
+    Scenario(name="T17", fault="two pollers on the same feeds", cause=poller_faults.two_at_once),
+    Scenario(
+        name="T17-embedded",
+        fault="two pollers on the same feeds, embedded log",
+        cause=poller_faults.two_at_once,
+        kafka=False,
+    ),
+    Scenario(name="T22-poller", fault="poller: SIGTERM while it reads", cause=poller_faults.terminated),
+    Scenario(name="P1", fault="poller: kill -9 at named points", cause=poller_faults.killed_at_points),
+    Scenario(
+        name="P1-embedded",
+        fault="poller: kill -9 at named points, embedded log",
+        cause=poller_faults.killed_at_points,
+        kafka=False,
+        tested=True,
+    ),
+    Scenario(name="P2", fault="poller: kill -9 at random", cause=poller_faults.killed_at_random),
+    Scenario(
+        name="P2-embedded",
+        fault="poller: kill -9 at random, embedded log",
+        cause=poller_faults.killed_at_random,
+        kafka=False,
+    ),
+    Scenario(
+        name="P3", fault="poller: broker stopped, killed, frozen for a while", cause=poller_faults.broker_away, own=True
+    ),
+    Scenario(
+        name="P3-embedded",
+        fault="poller: embedded log locked for a while",
+        cause=poller_faults.file_locked,
+        kafka=False,
+    ),
+    Scenario(name="P4", fault="poller: its memory of feeds damaged", cause=poller_faults.state_damaged),
 )
 """In the order of the table."""

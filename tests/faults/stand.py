@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +124,8 @@ class Stand:
         self.allowed: set[int] = set()
         """Exit codes other than 0 that workers may end with in this scenario."""
         self._ended: list[int] = []
+        self.judge: Callable[[oracle.View, oracle.Names], oracle.Findings] = oracle.judge
+        """What judges in the end; a scenario with other input than `load` has its own."""
         ran = self.installation.run("topics", "apply")
         assert ran.returncode == 0, ran.stderr.decode()
         self.view = self._view()
@@ -208,7 +210,7 @@ class Stand:
         self.drain()
         for worker in list(self.workers):
             self.stop(worker)
-        findings = oracle.judge(self.view, self.names)
+        findings = self.judge(self.view, self.names)
         wrong = [code for code in self._ended if code != 0 and code not in self.allowed]
         assert not wrong, f"workers ended with {wrong}"
         return findings
