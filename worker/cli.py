@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "feeds": "check a feed list",
     "topics": "create the topics",
     "dead-letters": "list refused records, or send them through again",
+    "audit": "prove that every raw record has exactly one end",
     "replay": "judge and tag old raw articles again",
     "config": "check the settings and show where each comes from",
     "schema": "print the JSON Schemas of the topics",
