@@ -13,6 +13,9 @@ from worker.records import Article, Enriched, Fingerprint, Verdict
 STAGES = ("decode", "extract", "fingerprint", "judge", "tag", "route", "encode", "commit")
 """Label values of the stage times, in the order of work."""
 
+NEWER_RECORD = "a record of a newer release"
+"""How the reason begins while a record of a newer major holds its partition back."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicNames:

@@ -45,6 +45,15 @@ class WrongSettings(LogError):
     """The log cannot work with these settings: missing topic, unsupported version, bad timeout: stop (exit code 2)."""
 
 
+class RecordTooLarge(WrongSettings):
+    """A record is larger than its topic takes; nothing was written. Whoever can write less may try again."""
+
+    def __init__(self, *, topic: str, size: int, limit: int) -> None:
+        self.topic = topic
+        self.limit = limit
+        super().__init__(f"a record of {size} bytes is larger than topic {topic} takes (max.message.bytes={limit})")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRecord:
     """A record as read. Value None is a tombstone."""
@@ -118,7 +127,8 @@ class Member(Protocol):
         """
         In one transaction write *outputs* and the offsets behind the last record of *batch*.
 
-        Raises: TransactionFailed: nothing is certain, the member has rewound; Fenced and others: stop.
+        Raises: TransactionFailed: nothing is certain, the member has rewound; RecordTooLarge: nothing was written, and
+        *batch* may be committed with shorter records; Fenced and others: stop.
         """
 
     def rewind(self) -> None:

@@ -86,10 +86,11 @@ _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def newer_major(record: LogRecord) -> str | None:
-    """Return the type of a raw record that a newer major release wrote; None for any other."""
+def newer_major(record: LogRecord, kind: str = "raw") -> str | None:
+    """Return the type of a record of that *kind* that a newer major release wrote; None for any other."""
+    known = _RAW_TYPE if kind == "raw" else TYPES[kind].encode()
     for name, value in record.headers:
-        if name == "ce_type" and value != _RAW_TYPE and value.startswith(_RAW_TYPE[:-1]):
+        if name == "ce_type" and value != known and value.startswith(known[:-1]):
             major = _MAJOR_OF_TYPE.search(value)
             if major is not None and int(major[1]) > MAJOR:
                 return value.decode("ascii", "replace")
@@ -220,10 +221,10 @@ def feed_state_record(state: FeedState, *, topic: str, now: datetime) -> NewReco
     return NewRecord(topic=topic, key=state.feed.encode(), value=value, headers=events)
 
 
-def enriched_value(enriched: Enriched, vocabulary: Vocabulary) -> bytes:
-    """Return *enriched* as JSON of at most MAX_RECORD_BYTES: a body that makes it longer is cut, and flagged."""
+def enriched_value(enriched: Enriched, vocabulary: Vocabulary, *, limit: int = MAX_RECORD_BYTES) -> bytes:
+    """Return *enriched* as JSON of at most *limit* bytes: a body that makes it longer is cut, and flagged."""
     value = orjson.dumps(document(enriched, vocabulary), option=_OPTIONS)
-    while len(value) > MAX_RECORD_BYTES and enriched.article.body:
+    while len(value) > limit and enriched.article.body:
         enriched = _shorter(enriched)
         value = orjson.dumps(document(enriched, vocabulary), option=_OPTIONS)
     return value
@@ -233,21 +234,31 @@ def _shorter(enriched: Enriched) -> Enriched:
     """Return *enriched* with half of its body and the evidence that still stands in it."""
     article = enriched.article
     body = article.body[: len(article.body) // 2]
-    cut = Truncation(field="body", original_length=len(article.body))
+    before = next((cut for cut in article.truncated if cut.field == "body"), None)
+    cut = before or Truncation(field="body", original_length=len(article.body))
+    others = tuple(each for each in article.truncated if each is not before)
     evidence = tuple(item for item in enriched.tags.evidence if item.field != "body" or item.end <= len(body))
     return replace(
         enriched,
-        article=replace(article, body=body, truncated=(*article.truncated, cut)),
+        article=replace(article, body=body, truncated=(*others, cut)),
         tags=replace(enriched.tags, evidence=evidence),
     )
 
 
 def enriched_records(
-    enriched: Enriched, vocabulary: Vocabulary, *, topics: Sequence[str], routes: Sequence[str] = ()
+    enriched: Enriched,
+    vocabulary: Vocabulary,
+    *,
+    topics: Sequence[str],
+    routes: Sequence[str] = (),
+    limit: int = MAX_RECORD_BYTES,
 ) -> list[NewRecord]:
-    """Return the same record for each of *topics*: `news.enriched` and those of the *routes* that matched."""
+    """
+    Return the same record for each of *topics*: `news.enriched` and those of the *routes* that matched.
+
+    *limit*: of the whole record in bytes.
+    """
     article, verdict = enriched.article, enriched.verdict
-    value = enriched_value(enriched, vocabulary)
     events = _events(
         "enriched", verdict.story, str(verdict.version), source=_source(article.feed.id), now=enriched.enriched_at
     )
@@ -265,7 +276,13 @@ def enriched_records(
     if enriched.reprocessed:
         headers = (*headers, ("reprocessed", b"true"))
     key = verdict.story.encode()
+    value = enriched_value(enriched, vocabulary, limit=limit - _size_without_value(key, headers))
     return [NewRecord(topic=topic, key=key, value=value, headers=headers) for topic in topics]
+
+
+def _size_without_value(key: bytes, headers: Headers) -> int:
+    """Return at least the bytes that a record takes beside its value, whichever log it goes to."""
+    return 200 + len(key) + sum(4 * len(name) + len(value) + 10 for name, value in headers)
 
 
 def unrouted_record(unrouted: Unrouted, raw: Coordinates, *, topic: str) -> NewRecord:
@@ -296,13 +313,19 @@ def duplicate_record(duplicate: Duplicate, fingerprint: Fingerprint, verdict: Ve
 
 
 def dead_letter_record(
-    record: LogRecord, rejected: Rejected, *, topic: str, now: datetime, reprocessed: bool = False
+    record: LogRecord,
+    rejected: Rejected,
+    *,
+    topic: str,
+    now: datetime,
+    reprocessed: bool = False,
+    limit: int = MAX_RECORD_BYTES,
 ) -> NewRecord:
     """
     Return *record* as a dead letter: its bytes untouched, the reason in headers.
 
-    Headers that it came with stay, but for ours of an earlier time; what no longer fits keeps its first 64 KiB, its
-    length and its hash.
+    Headers that it came with stay, but for ours of an earlier time; what no longer fits into *limit* bytes keeps its
+    first 64 KiB or less, its length and its hash.
     """
     value = record.value or b""
     kept, size = [], 0
@@ -323,12 +346,14 @@ def dead_letter_record(
         ("dateline-worker", __version__.encode()),
     ]
     key = record.key or b""
-    if len(value) + len(key) > MAX_RECORD_BYTES - 2 * _MAX_COPIED_HEADERS_BYTES:
+    room = limit - 2 * _MAX_COPIED_HEADERS_BYTES
+    if len(value) + len(key) > room:
         headers += [
             ("dateline-cut-length", b"%d" % len(value)),
             ("dateline-cut-sha256", hashlib.sha256(value).hexdigest().encode()),
         ]
-        value, key = value[:CUT_BYTES], key[:CUT_BYTES]
+        cut = max(0, min(CUT_BYTES, room // 2))
+        value, key = value[:cut], key[:cut]
     return NewRecord(topic=topic, key=key, value=value, headers=tuple(headers))
 
 

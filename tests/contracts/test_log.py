@@ -9,7 +9,17 @@ import pytest
 
 from tests.contracts.conftest import Bench, poll, values
 from tests.support.waiting import until
-from worker.ports import Batch, Fenced, LogUnavailable, Member, NewRecord, TopicSpec, TransactionFailed, WrongSettings
+from worker.ports import (
+    Batch,
+    Fenced,
+    LogUnavailable,
+    Member,
+    NewRecord,
+    RecordTooLarge,
+    TopicSpec,
+    TransactionFailed,
+    WrongSettings,
+)
 
 
 def out(topic: str, *texts: bytes) -> list[NewRecord]:
@@ -298,6 +308,19 @@ def test_a_record_above_its_topics_limit_is_refused(bench: Bench) -> None:
     with pytest.raises(WrongSettings, match="2000"):
         bench.append(NewRecord(topic=name, key=b"k", value=b"x" * 3000))
     assert bench.read_all(name) == []
+
+
+def test_a_batch_whose_output_is_too_large_can_be_committed_with_less(bench: Bench) -> None:
+    topic, small = bench.topic("t"), bench.prefix + "small"
+    bench.log.create_topics([TopicSpec(name=small, partitions=1, max_message_bytes=2000)])
+    bench.fill(topic, 1)
+    member = bench.join(topic)
+    (batch,) = poll(member, 1)
+    with pytest.raises(RecordTooLarge) as refused:
+        member.commit(batch, out(small, b"x" * 3000))
+    assert (refused.value.topic, refused.value.limit) == (small, 2000)
+    member.commit(batch, out(small, b"x" * 1000))
+    until(lambda: [len(record.value or b"") for record in bench.read_all(small)] == [1000])
 
 
 def test_a_log_that_is_away_is_unavailable(bench: Bench) -> None:

@@ -24,7 +24,7 @@ from worker.loops import enricher
 from worker.loops.dead_letter_limit import DeadLetterLimit
 from worker.loops.enricher import Enricher, EnricherSettings
 from worker.loops.past import records_between
-from worker.ports import Fenced, LogRecord, Member, NewRecord, SeenStore, TopicPartition, TopicSpec
+from worker.ports import Fenced, LogRecord, Member, NewRecord, RecordTooLarge, SeenStore, TopicPartition, TopicSpec
 from worker.records import Enriched, RawArticle, Rejected
 from worker.ruleset import Taxonomy
 from worker.stages.refusals import Limits
@@ -73,12 +73,13 @@ class Heard(SilentEvents):
 class Bench:
     """A log with the topics, a seen store and a worker that is stepped by hand."""
 
-    def __init__(self, folder: Path, taxonomy: Taxonomy) -> None:
+    def __init__(self, folder: Path, taxonomy: Taxonomy, *, limit: int = 1_048_576) -> None:
         self.taxonomy = taxonomy
         self.log = SqliteLog.open(folder / "log.sqlite")
         topics = [NAMES.raw, NAMES.enriched, NAMES.duplicates, NAMES.dead_letter]
         topics += [NAMES.route(route.topic) for route in taxonomy.routes]
-        self.log.create_topics([TopicSpec(name=name, partitions=2) for name in topics])
+        specs = [TopicSpec(name=name, partitions=2) for name in topics]
+        self.log.create_topics([specs[0], *(replace(spec, max_message_bytes=limit) for spec in specs[1:])])
         self.seen: SeenStore = SqliteSeen(folder / "seen.sqlite")
         self.heard = Heard()
         self._appender = self.log.appender()
@@ -348,3 +349,29 @@ def test_some_bad_records_among_good_ones_stop_nothing(bench: Bench) -> None:
     bench.drain(bench.worker(max_records=10, limits=Limits(run=25, window=100)))
 
     assert len(bench.ends()) == 60
+
+
+def test_what_is_larger_than_its_topic_takes_is_cut_and_flagged(tmp_path: Path, taxonomy: Taxonomy) -> None:
+    bench = Bench(tmp_path, taxonomy, limit=100_000)
+    long = raw_article("long", summary=f"<p>{SANCTIONS}</p>" + "<p>The delegations met again.</p>" * 10_000)
+    bench.give(long, NewRecord(topic=NAMES.raw, key=b"x" * 70_000, value=b"{" * 300_000))
+
+    bench.drain()
+
+    (published,) = bench.there(NAMES.enriched)
+    (routed,) = bench.there(NAMES.route("sanctions"))
+    told = wire.decode_enriched(published.value)
+    assert not isinstance(told, Rejected)
+    assert published.value == routed.value
+    (cut,) = told.dateline.provenance.truncated
+    assert (cut.field, cut.original_length > 250_000) == ("body", True)
+    (dead,) = bench.there(NAMES.dead_letter)
+    assert wire.header(dead.headers, "dateline-cut-length") == "300000"
+    assert sorted(bench.ends().values()) == [1, 1]
+
+
+def test_a_limit_that_no_cutting_can_meet_stops_the_worker(tmp_path: Path, taxonomy: Taxonomy) -> None:
+    bench = Bench(tmp_path, taxonomy, limit=500)
+    bench.give(raw_article())
+    with pytest.raises(RecordTooLarge, match=r"max\.message\.bytes=500"):
+        bench.drain()

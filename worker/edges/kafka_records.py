@@ -11,7 +11,7 @@ from typing import Any
 from kafka.errors import KafkaTimeoutError
 
 from worker.edges.kafka_topics import KafkaTopics
-from worker.ports import LogRecord, NewRecord, WrongSettings
+from worker.ports import LogRecord, NewRecord, RecordTooLarge
 
 _BATCH_OVERHEAD = 61
 _RECORD_OVERHEAD = 36
@@ -45,7 +45,7 @@ def outgoing(records: Sequence[NewRecord], topics: KafkaTopics) -> list[Outgoing
     """
     Return *records* with partition and our clock's time.
 
-    Raises: WrongSettings: a topic is missing, or a record is larger than its topic takes; nothing was sent.
+    Raises: WrongSettings: a topic is missing; RecordTooLarge. Nothing was sent.
     """
     now_ms = int(time.time() * 1000)
     ready = []
@@ -53,10 +53,7 @@ def outgoing(records: Sequence[NewRecord], topics: KafkaTopics) -> list[Outgoing
         facts = topics.facts(record.topic)
         size = size_outside(record)
         if size > facts.max_message_bytes:
-            raise WrongSettings(
-                f"a record of {size} bytes is larger than topic {record.topic} takes"
-                f" (max.message.bytes={facts.max_message_bytes})"
-            )
+            raise RecordTooLarge(topic=record.topic, size=size, limit=facts.max_message_bytes)
         ready.append(Outgoing(record, zlib.crc32(record.key) % facts.partitions, facts.max_message_bytes, now_ms))
     return ready
 

@@ -14,7 +14,16 @@ from worker.edges.sqlite_clean import Cleaner
 from worker.edges.sqlite_group import Membership
 from worker.edges.sqlite_records import IDLE_S, Catalogue, Positions, write
 from worker.edges.sqlite_schema import boot_clock, connect, errors, transaction
-from worker.ports import Batch, Fenced, LogError, LogUnavailable, NewRecord, TopicPartition, TransactionFailed
+from worker.ports import (
+    Batch,
+    Fenced,
+    LogError,
+    LogUnavailable,
+    NewRecord,
+    RecordTooLarge,
+    TopicPartition,
+    TransactionFailed,
+)
 
 _HEARTBEATS_PER_SESSION = 5
 
@@ -83,7 +92,7 @@ class SqliteMember:
         Write *outputs* and the offsets behind *batch* in one transaction; on any error nothing, and rewind.
 
         Raises: TransactionFailed: partitions of the batch were taken over, or it was committed before; Fenced;
-        LogUnavailable; WrongSettings: an unknown topic or a record above its limit.
+        LogUnavailable; WrongSettings: an unknown topic; RecordTooLarge: without a rewind.
         """
         db = self._open()
         offsets: dict[int, int] = {}
@@ -96,6 +105,8 @@ class SqliteMember:
                 write(db, self._catalogue, outputs)
                 groups.commit_offsets(db, self._group, offsets)
                 groups.heartbeat(db, self._group, self._identity)
+        except RecordTooLarge:
+            raise  # the batch stays good: it may be committed with shorter records
         except BaseException:
             self.rewind()
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from worker.edges.sqlite_schema import OFFSET_BITS, Topic, load_topics
-from worker.ports import Headers, LogRecord, LogUnavailable, NewRecord, TopicPartition, WrongSettings
+from worker.ports import Headers, LogRecord, LogUnavailable, NewRecord, RecordTooLarge, TopicPartition, WrongSettings
 
 MAX_FETCH_BYTES = 16 * 1024 * 1024
 IDLE_S = 0.02
@@ -63,7 +63,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def write(db: sqlite3.Connection, catalogue: Catalogue, records: Sequence[NewRecord]) -> None:
-    """Append *records* with the present time; inside a write transaction. Raises: WrongSettings: topic or size."""
+    """Append *records* with the present time; inside a write transaction. Raises: WrongSettings, RecordTooLarge."""
     now_ms = int(time.time() * 1000)
     next_of: dict[int, int] = {}
     rows = []
@@ -77,9 +77,7 @@ def write(db: sqlite3.Connection, catalogue: Catalogue, records: Sequence[NewRec
         headers = _pack(record.headers) if record.headers else None
         size = len(record.key) + len(record.value or b"") + len(headers or b"")
         if size > topic.max_message_bytes:
-            raise WrongSettings(
-                f"a record of {size} bytes is above the limit of {topic.name}, {topic.max_message_bytes}"
-            )
+            raise RecordTooLarge(topic=topic.name, size=size, limit=topic.max_message_bytes)
         same = part << 32 | crc if topic.compacted else None
         rows.append((part << OFFSET_BITS | offset, now_ms, same, record.key, record.value, headers))
         next_of[part] = offset + 1

@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from hashlib import blake2b
 
 from worker import wire
-from worker.enriching import Clock, EnricherEvents, Judged, TopicNames
+from worker.enriching import NEWER_RECORD, Clock, EnricherEvents, Judged, TopicNames
 from worker.loops.dead_letter_limit import DeadLetterWatch, Past, no_past
 from worker.loops.publishing import Publisher, Routed
 from worker.loops.rebuilding import Rebuilding
@@ -24,6 +25,7 @@ from worker.ports import (
     LogRecord,
     LogUnavailable,
     Member,
+    RecordTooLarge,
     SeenStore,
     SeenStoreAway,
     SeenStoreLost,
@@ -106,6 +108,9 @@ class Enricher:
         )
         self._rebuilding = rebuilding
         self._joined = rebuilding is None
+        self._held: str | None = None
+        # A clock that is set forward does not make the hour pass for which verdicts are kept.
+        self._begun = clock.now() - timedelta(seconds=clock.monotonic())
         self._asked_at = 0.0
         self._failures = 0
         self._dead_letters = DeadLetterWatch(settings.dead_letters, refuses=self._refuses, past=past)
@@ -131,11 +136,12 @@ class Enricher:
                 self._events.waiting(None)
             return 0
         batch, newer = self._until_newer_major(batch)
+        self._held = None if newer is None else f"{NEWER_RECORD} ({newer}) is waiting for that release"
         if batch.records and not self._enrich(batch):
             return 0
-        if newer:
+        if self._held is not None:
             self._member.rewind()
-            self._wait(f"a record of a newer release ({newer}) is waiting for that release")
+            self._wait(self._held)
         return len(batch.records)
 
     def _join(self, rebuilding: Rebuilding) -> None:
@@ -201,12 +207,8 @@ class Enricher:
             self._joined = self._rebuilding is None or not isinstance(error, SeenStoreLost)
             self._wait(f"seen store: {error}")
             return False
-        with self._timed("encode", len(batch.records)):
-            outputs = self._publisher.records(routed, duplicates, refused)
-        self._events.beat()
         try:
-            with self._timed("commit", len(batch.records)):
-                self._member.commit(batch, outputs)
+            self._commit(batch, routed, duplicates, refused)
         except LogUnavailable as error:
             self._events.aborted(type(error).__name__)
             self._wait(f"log: {error}")  # a full disk may last for days: no reason to start afresh
@@ -221,6 +223,28 @@ class Enricher:
         self._events.refusals(*self._dead_letters.keep(refusals, owned=self._member.assigned()))
         self._after_commit(batch, routed, duplicates, refused)
         return True
+
+    def _commit(
+        self,
+        batch: Batch,
+        routed: Sequence[Routed],
+        duplicates: Sequence[Judged],
+        refused: Sequence[tuple[LogRecord, Rejected]],
+    ) -> None:
+        """Write and commit; what turns out to be larger than its topic takes is cut. Raises: as Member.commit."""
+        while True:
+            with self._timed("encode", len(batch.records)):
+                outputs = self._publisher.records(routed, duplicates, refused)
+            self._events.beat()
+            try:
+                with self._timed("commit", len(batch.records)):
+                    self._member.commit(batch, outputs)
+            except RecordTooLarge as error:
+                if not self._publisher.cut_to(error.topic, error.limit):
+                    raise
+                self._events.aborted(type(error).__name__)
+            else:
+                return
 
     def _read(
         self, records: Sequence[LogRecord]
@@ -303,11 +327,11 @@ class Enricher:
         for record in batch.records:
             offsets[record.topic, record.partition] = record.offset + 1
         try:
-            self._seen.committed(offsets, now=self._clock.now())
+            self._seen.committed(offsets, now=self._begun + timedelta(seconds=self._clock.monotonic()))
         except SeenStoreAway as error:
             self._events.waiting(f"seen store: {error}")  # only bookkeeping: the next commit makes up for it
         else:
-            self._events.waiting(None)
+            self._events.waiting(self._held)
         for item in routed:
             self._events.enriched(item.story, item.routes, item.left)
         for duplicate in duplicates:

@@ -37,6 +37,8 @@ class Publisher:
         self._topics = topics
         self._reprocessed = reprocessed
         self._clock = clock
+        self._limits: dict[str, int] = {}
+        """Of topics that take less than usual; learnt when one refuses a record."""
         self._route_topics = {route.name: topics.route(route.topic) for route in taxonomy.routes}
 
     def route(self, stories: Sequence[Enriched]) -> list[Routed]:
@@ -81,18 +83,34 @@ class Publisher:
         for item in routed:
             story, verdict = item.story, item.story.verdict
             topics = [self._topics.enriched, *(self._route_topics[name] for name in item.routes)]
-            outputs += wire.enriched_records(story, self._taxonomy.vocabulary, topics=topics, routes=item.routes)
+            outputs += wire.enriched_records(
+                story, self._taxonomy.vocabulary, topics=topics, routes=item.routes, limit=self._limit(topics)
+            )
             for name in item.left:
                 gone = Unrouted(story=verdict.story, version=verdict.version, route=name, unrouted_at=now)
                 outputs.append(wire.unrouted_record(gone, story.raw, topic=self._route_topics[name]))
         outputs += [self._duplicate(item) for item in duplicates]
         outputs += [
             wire.dead_letter_record(
-                record, rejected, topic=self._topics.dead_letter, now=now, reprocessed=self._reprocessed
+                record,
+                rejected,
+                topic=self._topics.dead_letter,
+                now=now,
+                reprocessed=self._reprocessed,
+                limit=self._limit([self._topics.dead_letter]),
             )
             for record, rejected in refused
         ]
         return outputs
+
+    def cut_to(self, topic: str, limit: int) -> bool:
+        """From now on cut what goes to *topic* to *limit* bytes; False when it is cut to that already."""
+        known = self._limits.get(topic)
+        self._limits[topic] = limit
+        return known is None or limit < known
+
+    def _limit(self, topics: Sequence[str]) -> int:
+        return min(self._limits.get(topic, wire.MAX_RECORD_BYTES) for topic in topics)
 
     def _duplicate(self, item: Judged) -> NewRecord:
         article, verdict = item.article, item.verdict
