@@ -7,22 +7,23 @@ The letters and numbers name them in the table of docs/operations.md.
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-from tests.faults import poller_faults
+from tests.faults import memory, messages, network, poller_faults
 from tests.faults.child import EMBEDDED_POINTS, POINTS
-from tests.faults.stand import Stand
+from tests.faults.stand import START_S, Stand
+from tests.support.tcp_proxy import Toxics
 
 SESSION_S = 6.0
 SAME_IDENTITY_S = 5.0
 """A worker that comes back with its identity goes on within so long."""
 TAKEOVER_S = SESSION_S + 5.0
 BROKER_BACK_S = 15.0
-START_S = 30.0
-"""A worker's first start, when nothing was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,27 +32,24 @@ class Scenario:
 
     name: str
     fault: str
-    cause: Callable[[Stand], None]
+    cause: Callable[[Any], None]
+    """Takes the stand."""
     kafka: bool = True
     """On Kafka and Redis; else on the embedded log."""
     own: bool = False
     """Needs services of its own: what it does to them would disturb the next one."""
+    long: bool = False
+    """Takes minutes, or needs what few machines permit: only when asked for."""
+    stand: Callable[..., AbstractContextManager[Any]] | None = None
+    """Makes the stand that *cause* needs, when that is no ordinary one; takes *short*."""
     tested: bool = False
     """Short enough for every test run."""
-
-
-def _steady(stand: Stand, count: int = 1) -> list[subprocess.Popen[bytes]]:
-    """Start *count* workers and wait until they work."""
-    started = stand.progress.mark()
-    workers = [stand.worker(index) for index in range(count)]
-    stand.progress.wait(started, every_partition=True, within_s=START_S)
-    return workers
 
 
 def killed_at_points(stand: Stand, points: dict[str, Callable[[int], None]]) -> None:
     """T1: killed at each named point of a batch's way, back with the same identity."""
     with stand.load():
-        _steady(stand)
+        stand.steady()
         for point in points:
             stand.stop(stand.workers[0])
             worker = stand.worker(module=f"tests.faults.child {point} {stand.random.randint(2, 4)}")
@@ -66,7 +64,7 @@ def killed_at_points(stand: Stand, points: dict[str, Callable[[int], None]]) -> 
 def killed_at_random(stand: Stand, kills: int, per_second: float) -> None:
     """T2: two workers, one after the other killed at any moment and back at once."""
     with stand.load(per_second):
-        workers = _steady(stand, 2)
+        workers = stand.steady(2)
         for _ in range(kills):
             index = stand.random.randrange(2)
             time.sleep(stand.random.uniform(0.0, 1.5))
@@ -78,7 +76,7 @@ def killed_at_random(stand: Stand, kills: int, per_second: float) -> None:
 def taken_over(stand: Stand) -> None:
     """T1: killed, and not back: the other worker takes its partitions."""
     with stand.load():
-        workers = _steady(stand, 2)
+        workers = stand.steady(2)
         died = stand.kill(workers[0])
         stand.recovered(died, within_s=TAKEOVER_S + 15, every_partition=True)
 
@@ -86,7 +84,7 @@ def taken_over(stand: Stand) -> None:
 def broker_restarted(stand: Stand, *, clean: bool) -> None:
     """T3: the broker goes, cleanly or not, and comes back after some seconds; no process ends."""
     with stand.load():
-        workers = _steady(stand, 2)
+        workers = stand.steady(2)
         for _ in range(1 if stand.short else 5):
             time.sleep(stand.random.uniform(1.0, 3.0))
             if clean:
@@ -97,13 +95,13 @@ def broker_restarted(stand: Stand, *, clean: bool) -> None:
             time.sleep(stand.random.uniform(1.0, 8.0))
             stand.kafka.start()
             stand.recovered(stand.progress.mark(), within_s=60, every_partition=True)
-            assert all(worker.poll() is None for worker in workers), "a worker ended"
+            stand.all_alive(workers)
 
 
 def broker_frozen(stand: Stand) -> None:
     """T4: the broker says nothing for 20 to 60 s, with its connections open."""
     with stand.load():
-        workers = _steady(stand, 2)
+        workers = stand.steady(2)
         for seconds in [20] if stand.short else [20, 24, 28, 32, 36, 40, 45, 50, 55, 60]:
             time.sleep(stand.random.uniform(1.0, 3.0))
             stand.kafka.freeze()
@@ -111,13 +109,13 @@ def broker_frozen(stand: Stand) -> None:
             stand.kafka.thaw()
             stand.times += 1
             stand.recovered(stand.progress.mark(), within_s=60, every_partition=True)
-            assert all(worker.poll() is None for worker in workers), "a worker ended"
+            stand.all_alive(workers)
 
 
 def worker_frozen(stand: Stand) -> None:
     """T5: a worker is frozen for longer than its session, and wakes when another has its partitions."""
     with stand.load():
-        workers = _steady(stand, 2)
+        workers = stand.steady(2)
         for _ in range(1 if stand.short else 3):
             time.sleep(stand.random.uniform(0.5, 2.0))
             workers[0].send_signal(signal.SIGSTOP)
@@ -132,7 +130,7 @@ def rebalance_storm(stand: Stand) -> None:
     """T6: three to six workers come and go every two seconds."""
     stand.allowed.add(-signal.SIGTERM)  # asked to stop before it could listen
     with stand.load(300):
-        workers = dict(enumerate(_steady(stand, 3)))
+        workers = dict(enumerate(stand.steady(3)))
         end = time.monotonic() + (15 if stand.short else 300)
         while time.monotonic() < end:
             time.sleep(2)
@@ -164,7 +162,7 @@ def too_slow(stand: Stand) -> None:
 def terminated(stand: Stand, times: int) -> None:
     """T22: SIGTERM under load: ends with 0 within the grace period, and comes back."""
     with stand.load():
-        workers = _steady(stand, 2)
+        workers = stand.steady(2)
         for turn in range(times):
             time.sleep(stand.random.uniform(0.2, 1.5))
             took = stand.stop(workers[turn % 2])
@@ -173,6 +171,40 @@ def terminated(stand: Stand, times: int) -> None:
             workers[turn % 2] = stand.worker(turn % 2)
             stand.times += 1
             stand.recovered(asked, within_s=START_S, every_partition=True)
+
+
+def _through_a_proxy() -> Iterator[Scenario]:
+    """T19: what a bad network does to connections."""
+    bad = {
+        "T19-delay": ("2 s of delay a round trip", Toxics(delay_s=1.0)),
+        "T19-stalls": ("3 pieces of 10 stall for 1 s", Toxics(stalls=0.3)),
+        "T19-slices": ("everything in pieces of 64 bytes", Toxics(slice_bytes=64)),
+    }
+    for name, (fault, toxics) in bad.items():
+        yield Scenario(
+            name=name, fault=fault, cause=partial(network.slowed, toxics=toxics), stand=network.proxied, long=True
+        )
+    ends = {
+        "T19-reset": ("connections reset again and again", network.resets),
+        "T19-limit": ("connections reset after 2, 50, 500 kB", network.limited),
+        "T19-silent": ("nothing passes, connections stay open", network.silent),
+        "T19-refused": ("connections reset and refused", network.refused),
+    }
+    for name, (fault, cause) in ends.items():
+        yield Scenario(name=name, fault=fault, cause=cause, stand=network.proxied, long=True)
+
+
+def _through_a_filter() -> Iterator[Scenario]:
+    """T18: what a packet filter does."""
+    cuts = {
+        "T18-drop": ("all packets dropped", ("out tcp dport PORTS drop", "in tcp sport PORTS drop")),
+        "T18-reject": ("all packets refused", ("out tcp dport PORTS reject with tcp reset", "in tcp sport PORTS drop")),
+        "T18-out": ("only what workers send is dropped", ("out tcp dport PORTS drop",)),
+        "T18-in": ("only what workers get is dropped", ("in tcp sport PORTS drop",)),
+    }
+    for name, (fault, rules) in cuts.items():
+        yield Scenario(name=name, fault=fault, cause=partial(network.cut, rules=rules), stand=network.apart, long=True)
+    yield Scenario(name="T18-loss", fault="3 packets of 10 lost", cause=network.lossy, stand=network.apart, long=True)
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -213,7 +245,17 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="T5", fault="worker frozen beyond its session", cause=worker_frozen),
     Scenario(name="T6", fault="rebalance storm", cause=rebalance_storm),
     Scenario(name="T7", fault="batch slower than the group waits", cause=too_slow),
+    Scenario(name="T9", fault="poison of 12 kinds among good records", cause=messages.poison, tested=True),
+    Scenario(name="T11", fault="output topics take less than before", cause=messages.limit_lowered),
+    Scenario(name="T20-more", fault="raw topic gets more partitions", cause=messages.partitions_added),
     Scenario(name="T22", fault="SIGTERM under load", cause=lambda stand: terminated(stand, 4 if stand.short else 20)),
+    Scenario(name="R-restart", fault="Redis killed with -9 and restarted", cause=memory.restarted, own=True),
+    Scenario(name="R-frozen", fault="Redis frozen", cause=memory.frozen, own=True),
+    Scenario(name="R-full", fault="Redis out of memory", cause=memory.out_of_memory, own=True),
+    Scenario(name="R-flushed", fault="Redis emptied under load", cause=memory.flushed, own=True),
+    Scenario(name="R-empty", fault="Redis back empty, a worker dead too", cause=memory.empty_after_restart, own=True),
+    *_through_a_proxy(),
+    *_through_a_filter(),
     Scenario(name="T17", fault="two pollers on the same feeds", cause=poller_faults.two_at_once),
     Scenario(
         name="T17-embedded",

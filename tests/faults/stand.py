@@ -8,22 +8,27 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from kafka.errors import KafkaError
 
 from tests.faults import oracle
 from tests.faults.load import Load
+from tests.faults.usage import unready
 from tests.support.installation import Installation
-from tests.support.services import KafkaBroker, RedisServer
+from tests.support.services import KafkaBroker, RedisServer, lasting_port
 from worker.edges.data_folder import LOG_FILE
 
 PARTITIONS = 6
 DRAIN_S = 120.0
+START_S = 30.0
+"""What a worker's start may take when nothing is wrong."""
 _STOP_S = 60.0
+S = TypeVar("S", bound="Stand")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,17 @@ class Stand:
         self.workers: list[subprocess.Popen[bytes]] = []
         self.allowed: set[int] = set()
         """Exit codes other than 0 that workers may end with in this scenario."""
+        self.surroundings: dict[str, str] = {}
+        """Settings of workers only."""
+        self.within: tuple[str, ...] = ()
+        """What the command line of workers begins with."""
+        self.http_host = "127.0.0.1"
+        """Where workers answer."""
+        self.minutes = 0.0
+        """How long a soak lasts."""
+        self.notes: list[str] = []
+        """What else is worth telling."""
+        self._http_ports: dict[int, int] = {}
         self._ended: list[int] = []
         self.judge: Callable[[oracle.View, oracle.Names], oracle.Findings] = oracle.judge
         """What judges in the end; a scenario with other input than `load` has its own."""
@@ -172,9 +188,34 @@ class Stand:
         self, index: int = 0, *, environ: Mapping[str, str] | None = None, module: str = "worker"
     ) -> subprocess.Popen[bytes]:
         """Start worker process number *index*; *module*: what Python runs, the program itself or a changed one."""
-        started = self.installation.start("enrich", "--index", str(index), environ=environ, module=module)
+        port = lasting_port()
+        started = self.installation.start(
+            "enrich",
+            "--index",
+            str(index),
+            environ={**self.surroundings, "DATELINE_HTTP_PORT": str(port), **(environ or {})},
+            module=module,
+            within=self.within,
+        )
+        self._http_ports[started.pid] = port
         self.workers.append(started)
         return started
+
+    def steady(self, count: int = 1) -> list[subprocess.Popen[bytes]]:
+        """Start *count* workers and wait until every partition moves."""
+        before = self.progress.mark()
+        started = [self.worker(index) for index in range(count)]
+        self.progress.wait(before, every_partition=True, within_s=START_S)
+        return started
+
+    def all_alive(self, workers: Iterable[subprocess.Popen[bytes]]) -> None:
+        """Raise AssertionError when one of *workers* has ended."""
+        ended = [worker.returncode for worker in workers if worker.poll() is not None]
+        assert not ended, f"workers ended with {ended}"
+
+    def unready(self, worker: subprocess.Popen[bytes]) -> str:
+        """Return why *worker* says that it is not ready; empty when it is."""
+        return unready(self.http_host, self._http_ports[worker.pid])
 
     def kill(self, worker: subprocess.Popen[bytes]) -> Mark:
         """Kill it with -9; returns where the group stood."""
@@ -219,7 +260,8 @@ class Stand:
         """Return the last lines of each process of ours."""
         lines = []
         for path in sorted(self.folder.glob("*.log"), key=lambda path: path.stat().st_mtime)[-4:]:
-            lines += [f"--- {path.name}", *path.read_text(errors="replace").splitlines()[-6:]]
+            told = [line for line in path.read_text(errors="replace").splitlines() if '"dead letter"' not in line]
+            lines += [f"--- {path.name}", *told[-6:]]
         return "\n".join(lines)
 
     def close(self) -> None:
@@ -232,12 +274,21 @@ class Stand:
             worker.wait()
 
 
-@contextmanager
-def stand(*, kafka: KafkaBroker | None = None, redis: RedisServer | None = None, short: bool) -> Iterator[Stand]:
+def stand(
+    *, kafka: KafkaBroker | None = None, redis: RedisServer | None = None, short: bool
+) -> AbstractContextManager[Stand]:
     """Give an installation of its own, whose processes end with the block."""
+    return stand_of(Stand, kafka=kafka, redis=redis, short=short)
+
+
+@contextmanager
+def stand_of(
+    kind: type[S], *, kafka: KafkaBroker | None = None, redis: RedisServer | None = None, short: bool
+) -> Iterator[S]:
+    """Give a stand of this *kind*."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dateline-fault-", ignore_cleanup_errors=True))
-        made = Stand(Path(folder), kafka=kafka, redis=redis, short=short)
+        made = kind(Path(folder), kafka=kafka, redis=redis, short=short)
         made.progress.start()
         stack.callback(made.close)
         yield made
