@@ -115,8 +115,18 @@ class Metrics:
         self.seen_judge = Histogram(
             "dateline_seen_store_judge_seconds", "Time of one call to the seen store", buckets=_FAST, registry=registry
         )
+        self.offset_resets = Counter(
+            "dateline_offset_resets_total",
+            "Partitions read on at their first offset because the one to go on from was not there: records may be lost",
+            registry=registry,
+        )
         self.seen_away = Counter(
             "dateline_seen_store_away_seconds_total", "Time waited for a seen store that was away", registry=registry
+        )
+        self.newer_record = Gauge(
+            "dateline_newer_record_waiting",
+            "1 while a record of a newer major release holds its partition back, else 0",
+            registry=registry,
         )
         self.seen_weak = Gauge(
             "dateline_seen_store_weak_settings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -202,3 +203,6 @@ class PollerEvents(Protocol):
         """The log did not take a batch; fetching pauses until it does."""
 
     def log_back(self) -> None: ...
+
+    def left_alone(self, feeds: Sequence[str], newer: str) -> None:
+        """*feeds* are not polled, since a newer major release has written their state, of the type *newer*."""

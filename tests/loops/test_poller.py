@@ -44,6 +44,7 @@ class Heard:
     appended_records: int = 0
     away: int = 0
     back: int = 0
+    alone: list[str] = field(default_factory=list)
 
     def fetched(self, feed: str, result: str, seconds: float) -> None:
         assert seconds >= 0
@@ -70,6 +71,10 @@ class Heard:
 
     def log_back(self) -> None:
         self.back += 1
+
+    def left_alone(self, feeds: Sequence[str], newer: str) -> None:
+        assert newer
+        self.alone += feeds
 
 
 class StubbornLog(SqliteLog):
@@ -426,3 +431,29 @@ def test_a_feed_can_be_looked_at_without_the_log() -> None:
     assert (good.status, good.kind, good.entries, good.problems) == ("ok", "rss20", 2, ("no-dates",))
     assert good.text_longest == len(TEXT.strip())
     assert (bad.status, bad.entries) == ("not-found", 0)
+
+
+def test_a_feed_whose_state_a_newer_major_wrote_is_left_alone(log: StubbornLog) -> None:
+    """What we cannot read we would overwrite with less; the other feeds are polled."""
+    written = wire.feed_state_record(FeedState(feed="a", url="x"), topic="news.feed-state", now=datetime.now(UTC))
+    headers = tuple((name, value.replace(b".v1", b".v2")) for name, value in written.headers)
+    newer = replace(written, headers=headers, value=b'{"all": "different"}')
+    appender = log.appender()
+    appender.append([newer])
+    heard = Heard()
+
+    async def scenario(server: Site) -> Site:
+        await once(log, [feed(server, "/a"), feed(server, "/b")], heard)
+        return server
+
+    server = run(scenario, {"/a": Answer(body=rss(item(1))), "/b": Answer(body=rss(item(2)))})
+    assert heard.alone == ["a"]
+    assert server.asked("/a") == []
+    assert [article.title for article in articles(log)] == ["Story 2"]
+    reader = log.reader(["news.feed-state"])
+    assert [record.key for record in reader.read(timeout_s=1)].count(b"a") == 1
+    reader.close()
+    appender.append([written])  # the older release was told to take over: its state counts again
+    run(scenario, {"/a": Answer(body=rss(item(1))), "/b": Answer(body=rss(item(2)))})
+    assert len(articles(log)) == 2
+    appender.close()

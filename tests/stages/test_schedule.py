@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from worker.records import FeedEntry
-from worker.stages.schedule import MAX_KNOWN, new_and_changed, next_poll, wait_s
+from worker.stages.schedule import MAX_KNOWN, longest_pause_s, new_and_changed, next_poll, wait_s
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -40,10 +40,16 @@ def test_retry_after_counts_between_the_interval_and_a_day(asked: float, given: 
 
 
 def test_a_feed_is_due_when_its_time_has_come_or_makes_no_sense() -> None:
-    assert wait_s(None, NOW) == 0
-    assert wait_s(NOW - timedelta(days=3), NOW) == 0
-    assert wait_s(NOW + timedelta(seconds=90), NOW) == 90
-    assert wait_s(NOW + timedelta(days=30), NOW) == 0
+    assert wait_s(None, NOW, longest_s=330) == 0
+    assert wait_s(NOW - timedelta(days=3), NOW, longest_s=330) == 0
+    assert wait_s(NOW + timedelta(seconds=90), NOW, longest_s=330) == 90
+    later = [wait_s(NOW + timedelta(hours=1, seconds=due), NOW, longest_s=330) for due in (0, 100, 200)]
+    assert later == [300, 70, 170]  # a clock set back by an hour: within a pause of ours, and not all at once
+
+
+def test_only_a_failure_makes_a_pause_longer_than_the_interval() -> None:
+    assert longest_pause_s(300, 0) == pytest.approx(330)
+    assert longest_pause_s(300, 3) == pytest.approx(1.1 * 86_400)
 
 
 def test_only_new_and_changed_entries_are_found_oldest_first() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from worker.edges.clock import SystemClock
 from worker.edges.health import Readiness
@@ -49,3 +50,8 @@ class PollEvents:
         self._metrics.log_away.set(0)
         self._readiness.clear("log")
         logger.info("the log takes articles again")
+
+    def left_alone(self, feeds: Sequence[str], newer: str) -> None:
+        reason = f"{len(feeds)} are left alone: their state is of a newer release ({newer}), which has to poll them"
+        self._readiness.blocked("feeds", reason)
+        logger.warning("feeds left alone", extra={"reason": reason, "first": feeds[0]})

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from worker.edges.clock import SystemClock
 from worker.edges.health import Readiness
 from worker.edges.watchdog import Watchdog
-from worker.enriching import Judged
+from worker.enriching import NEWER_RECORD, Judged
 from worker.metrics import Metrics
 from worker.ports import TopicPartition
 from worker.records import Enriched, VerdictKind
@@ -82,6 +82,7 @@ class WorkerEvents:
 
     def waiting(self, reason: str | None) -> None:
         self._count_absence(away=reason is not None and reason.startswith("seen store"))
+        self._metrics.newer_record.set(reason is not None and reason.startswith(NEWER_RECORD))
         if reason is None:
             self._readiness.clear("worker")
         else:

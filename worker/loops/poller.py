@@ -11,7 +11,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,9 +21,9 @@ from worker.feed_config import FeedConfig
 from worker.loops.feed_poll import FeedPoll, Outcome
 from worker.loops.outbox import Outbox
 from worker.polling import Clock, Fetcher, Parse, PollerEvents, Summary
-from worker.ports import Log, LogUnavailable
+from worker.ports import Log, LogRecord, LogUnavailable
 from worker.records import FeedState, Rejected
-from worker.stages.schedule import wait_s
+from worker.stages.schedule import longest_pause_s, wait_s
 
 _STATE_EVERY_S = 3600.0
 """A state in which only times changed is stored this often: an idle poll writes nothing."""
@@ -65,6 +65,10 @@ class Poller:
         self._events = events
         self._states: dict[str, FeedState] = {}
         self._stored_at: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+        """By feed when it is due, in monotonic time, once this process has polled it."""
+        self._newer: dict[str, str] = {}
+        """By feed the type of its state, where a newer major release wrote that."""
         self._closing = False
         self._slots = asyncio.Semaphore(self._settings.concurrency)
         self._log_thread = ThreadPoolExecutor(1, thread_name_prefix="log")
@@ -121,9 +125,13 @@ class Poller:
 
     async def _follow(self, feed: FeedConfig) -> None:
         while True:
-            state = self._states.get(feed.id)
-            await asyncio.sleep(wait_s(state.next_poll_at if state else None, self._clock.now()))
+            await asyncio.sleep(self._due.pop(feed.id) - time.monotonic() if feed.id in self._due else self._wait(feed))
             await self._poll_feed(feed)
+
+    def _wait(self, feed: FeedConfig) -> float:
+        state = self._states.get(feed.id)
+        longest = longest_pause_s(feed.interval_s, state.failures if state else 0)
+        return wait_s(state.next_poll_at if state else None, self._clock.now(), longest_s=longest)
 
     async def _poll_feed(self, feed: FeedConfig) -> Outcome:
         async with self._slots:
@@ -131,6 +139,8 @@ class Poller:
             before = self._state(feed)
             outcome = await self._poll(feed, before)
             self._states[feed.id] = outcome.state
+            # By the clock that nobody sets, and before the log is waited for: the other one may jump meanwhile.
+            self._due[feed.id] = time.monotonic() + self._wait(feed)
             if self._worth_storing(before, outcome.state):
                 now = self._clock.now()
                 record = wire.feed_state_record(outcome.state, topic=self._settings.state_topic, now=now)
@@ -163,6 +173,7 @@ class Poller:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _RETRY_S)
             else:
+                self._leave_newer()
                 return
 
     def _read_states(self) -> None:
@@ -172,14 +183,30 @@ class Poller:
             while not self._closing:
                 records = reader.read(timeout_s=0.2, max_records=5000)
                 for record in records:
-                    state = wire.decode_feed_state(record.value)
-                    if not isinstance(state, Rejected) and state.feed in wanted:
-                        self._states[state.feed] = state
-                        self._stored_at[state.feed] = time.monotonic()
+                    self._read_state(record, wanted)
                 if not records and reader.at_end():
                     return
         finally:
             reader.close()
+
+    def _read_state(self, record: LogRecord, wanted: Collection[str]) -> None:
+        newer = wire.newer_major(record, "feed-state")
+        if newer is not None:
+            feed = (record.key or b"").decode("utf-8", "replace")
+            if feed in wanted:
+                self._newer[feed] = newer
+            return
+        state = wire.decode_feed_state(record.value)
+        if not isinstance(state, Rejected) and state.feed in wanted:
+            self._newer.pop(state.feed, None)
+            self._states[state.feed] = state
+            self._stored_at[state.feed] = time.monotonic()
+
+    def _leave_newer(self) -> None:
+        """Leave alone the feeds whose state a newer major has written: ours would overwrite what we cannot read."""
+        if self._newer:
+            self._events.left_alone(sorted(self._newer), next(iter(self._newer.values())))
+            self._feeds = [feed for feed in self._feeds if feed.id not in self._newer]
 
     async def _in_log_thread(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._log_thread, work)

@@ -60,12 +60,21 @@ def next_poll(
     return now + timedelta(seconds=wait * (1 - JITTER + 2 * JITTER * random))
 
 
-def wait_s(next_poll_at: datetime | None, now: datetime) -> float:
-    """Return the seconds until a feed is due, 0 when it is; a time beyond any pause of ours is a clock that jumped."""
+def longest_pause_s(interval_s: float, failures: int) -> float:
+    """Return the longest pause that `next_poll` gives; after a failure the server may have asked for a day."""
+    return (max(DAY_S, interval_s) if failures else interval_s) * (1 + JITTER)
+
+
+def wait_s(next_poll_at: datetime | None, now: datetime, *, longest_s: float) -> float:
+    """
+    Return the seconds until a feed is due, 0 when it is.
+
+    A time beyond the longest pause is that of a clock that was set back; what a division leaves keeps feeds apart.
+    """
     if next_poll_at is None:
         return 0.0
     wait = (next_poll_at - now).total_seconds()
-    return wait if 0 < wait <= DAY_S * (1 + JITTER) else 0.0
+    return max(0.0, wait if wait <= longest_s else wait % longest_s)
 
 
 def identity(entry: FeedEntry) -> bytes:
