@@ -17,15 +17,15 @@ from worker.records import Duplicate
 FEEDS, ENTRIES, KILLS = 30, 40, 5
 
 
-def write_feeds(folder: Path) -> Path:
+def write_feeds(folder: Path, *, feeds: int = FEEDS, entries: int = ENTRIES) -> Path:
     """Write feeds whose entries all say something else, and return their list."""
     listed = ["feeds:"]
-    for feed in range(FEEDS):
+    for feed in range(feeds):
         items = "".join(
             f"<item><title>Report {feed}-{entry} on the wells of district {entry}</title>"
             f"<link>https://paper{feed}.example.org/{entry}</link>"
             f"<description>Engineers of office {feed} measured well number {entry} on Tuesday.</description></item>"
-            for entry in range(ENTRIES)
+            for entry in range(entries)
         )
         channel = f"<title>Paper {feed}</title><link>https://paper{feed}.example.org</link><description>x</description>"
         (folder / f"{feed}.xml").write_text(f'<rss version="2.0"><channel>{channel}{items}</channel></rss>')
