@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from worker import ports
 from worker.edges import kafka_batches, kafka_clients, kafka_errors
+from worker.edges.kafka_positions import Positions
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, to_log_record
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings, joining
 from worker.edges.kafka_topics import KafkaTopics
@@ -65,6 +66,7 @@ class KafkaMember:
         identity: str,
         subscribe: Sequence[str],
         beat: Callable[[], None],
+        reset: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._topics = topics
@@ -77,7 +79,6 @@ class KafkaMember:
         self._rewinds = 0
         self._must_rewind = False
         self._closed = False
-        self._joined_at = time.monotonic()
         self._stopped: LogError | None = None
         for topic in subscribe:
             topics.facts(topic)  # a topic that is missing is told at once, not waited for
@@ -90,12 +91,14 @@ class KafkaMember:
             # metadata are renewed: ask first.
             for topic in subscribe:
                 self._consumer.partitions_for_topic(topic)
+            self._positions = Positions(self._consumer, subscribe, reset=reset)
         except LogError:
             kafka_clients.discard(self._producer)
             raise
         except KafkaError as error:
             kafka_clients.discard(self._producer)
             raise kafka_errors.translate(error, "joining") from error
+        self._joined_at = time.monotonic()
 
     def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
         self._check_alive()
@@ -112,6 +115,9 @@ class KafkaMember:
         finally:
             self._beat()
         self._check_displaced()
+        if anew := self._positions.made_anew():
+            self._begin_anew(anew)
+            return Batch()
         if not found:
             self._check_contact()
         membership = Membership(group=self._consumer.group_metadata(), rewinds=self._rewinds)
@@ -135,8 +141,12 @@ class KafkaMember:
         offsets = _offsets(batch)
         if batch.records:
             self._check_membership(batch, offsets)
-        sending = outgoing(outputs, self._topics)
-        self._fit_batches(sending)
+        try:
+            sending = outgoing(outputs, self._topics)
+            self._fit_batches(sending)
+        except LogUnavailable:
+            self._must_rewind = True  # else the next poll would pass over this batch
+            raise
         producer = self._producer
         futures: list[Any] = []
         try:
@@ -304,9 +314,18 @@ class KafkaMember:
                 offset = self._base.get(partition)
             else:
                 self._base[partition] = offset
-            if offset is not None:
-                with contextlib.suppress(ValueError, AssertionError):  # the partition has been taken away meanwhile
+            with contextlib.suppress(ValueError, AssertionError):  # the partition has been taken away meanwhile
+                if offset is None:
+                    self._consumer.seek_to_beginning(partition)
+                else:
                     self._consumer.seek(partition, offset)
+
+    def _begin_anew(self, topics: Collection[str]) -> None:
+        """Read topics that were made anew from where the group stands in them now; what was polled is void."""
+        _LOG.warning("deleted and created again: %s; reading from the group's offsets there", ", ".join(sorted(topics)))
+        self._base = {partition: at for partition, at in self._base.items() if partition.topic not in topics}
+        self._topics.forget_facts()
+        self._must_rewind = True
 
     def _follow_assignment(self, found: Mapping[TopicPartition, Sequence[Any]]) -> None:
         owned = self._consumer.assignment()
