@@ -60,14 +60,24 @@ def kafka(settings: Settings) -> kafka_settings.KafkaSettings:
     )
 
 
-def _no_beat() -> None:
-    """Nobody watches."""
+def _nothing() -> None:
+    """Nobody listens."""
 
 
-def open_log(settings: Settings, environ: Mapping[str, str], *, beat: Callable[[], None] = _no_beat) -> Log:
-    """Return the log; *beat* is called around its waits. Raises: LogError."""
+def open_log(
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    beat: Callable[[], None] = _nothing,
+    reset: Callable[[], None] = _nothing,
+) -> Log:
+    """
+    Return the log; *beat* is called around its waits, *reset* when an offset to go on from is not there.
+
+    Raises: LogError.
+    """
     if not settings.embedded:
-        return KafkaLog.open(kafka(settings), beat=beat)
+        return KafkaLog.open(kafka(settings), beat=beat, reset=reset)
     return SqliteLog.open(ready(data_dir(settings, environ)) / LOG_FILE)
 
 

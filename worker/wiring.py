@@ -43,8 +43,8 @@ def setup(args: argparse.Namespace) -> Iterator[Setup]:
         yield Setup(loaded.settings, loaded.origins, environ=os.environ, stack=stack)
 
 
-def _no_beat() -> None:
-    """Nobody watches."""
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 class Setup:
@@ -60,9 +60,9 @@ class Setup:
         self._stack = stack
         self._taxonomy: Taxonomy | None = None
 
-    def log(self, *, beat: Callable[[], None] = _no_beat) -> Log:
-        """Open the log; *beat* is called around its waits. Raises: LogError."""
-        log = open_log(self.settings, self.environ, beat=beat)
+    def log(self, *, beat: Callable[[], None] = _nothing, reset: Callable[[], None] = _nothing) -> Log:
+        """Open the log, with what it is to call: see stores.open_log. Raises: LogError."""
+        log = open_log(self.settings, self.environ, beat=beat, reset=reset)
         self._stack.callback(log.close)
         return log
 

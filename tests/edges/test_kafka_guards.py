@@ -190,6 +190,24 @@ def test_offsets_whose_request_was_lost_are_sent_again(scene: Scene) -> None:
     assert scene.written() == [b"A"]
 
 
+@pytest.mark.parametrize("limit", [1_048_576, 4096])
+def test_a_batch_that_could_not_even_be_begun_comes_again(scene: Scene, limit: int) -> None:
+    """The broker goes away before the commit asks it for a topic's limit, or before a producer is made that fits it."""
+    scene.fill(b"a", b"b")
+    scene.direct.create_topics([TopicSpec(name=scene.prefix + "other", partitions=1, max_message_bytes=limit)])
+    member = scene.join()
+    batch = next_batch(member, max_records=1)
+    outputs = records(scene.prefix + "other", b"x")
+    if limit == 4096:
+        member._topics.facts(scene.prefix + "other")
+    scene.proxy.refusing = True
+    scene.proxy.cut()
+    with pytest.raises(LogUnavailable):
+        member.commit(batch, outputs)
+    scene.proxy.reset()
+    assert carry_on(member, scene.outputs(b"A"))[0] == b"a"
+
+
 def test_a_member_whose_group_dropped_it_between_poll_and_commit_commits_nothing(scene: Scene) -> None:
     """P5: it now calls itself (-1, ""), and of exactly that the broker checks nothing."""
     scene.fill(b"a")

@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
     settings = context.settings
-    log = service.patiently("log", partial(context.log, beat=service.watchdog.beat))
+    opening = partial(context.log, beat=service.watchdog.beat, reset=service.metrics.offset_resets.inc)
+    log = service.patiently("log", opening)
     if log is None:
         return ExitCode.OK
     create = settings.embedded or args.create_topics

@@ -26,8 +26,8 @@ MAX_IN_FLIGHT_BYTES = 32 * 1024 * 1024
 """The client has no bound of its own on what it holds for sending."""
 
 
-def _no_beat() -> None:
-    """Stand in where nobody watches."""
+def _nothing() -> None:
+    """Stand in where nobody listens."""
 
 
 class KafkaAppender:
@@ -87,21 +87,27 @@ class KafkaAppender:
 class KafkaLog:
     """See ports.Log."""
 
-    def __init__(self, settings: KafkaSettings, *, beat: Callable[[], None] = _no_beat) -> None:
+    def __init__(
+        self, settings: KafkaSettings, *, beat: Callable[[], None] = _nothing, reset: Callable[[], None] = _nothing
+    ) -> None:
         kafka_batches.install()
         self._settings = settings
         self._beat = beat
+        self._reset = reset
         self._topics = KafkaTopics(settings)
 
     @classmethod
-    def open(cls, settings: KafkaSettings, *, beat: Callable[[], None] = _no_beat) -> Self:
+    def open(
+        cls, settings: KafkaSettings, *, beat: Callable[[], None] = _nothing, reset: Callable[[], None] = _nothing
+    ) -> Self:
         """
         Return a log whose cluster answered.
 
-        *beat* is called by members around steps that may block, for a watchdog.
+        *beat* is called by members around steps that may block, for a watchdog; *reset* when a member has to go on at
+        the first offset of a partition because the one it wanted is not there.
         Raises: LogUnavailable, NotAuthorised, WrongSettings.
         """
-        log = cls(settings, beat=beat)
+        log = cls(settings, beat=beat, reset=reset)
         try:
             log.topics()
         except BaseException:
@@ -121,7 +127,13 @@ class KafkaLog:
     def member(self, *, group: str, identity: str, topics: Sequence[str]) -> KafkaMember:
         """See ports.Log. Raises: LogUnavailable, NotAuthorised, WrongSettings, Fenced."""
         return KafkaMember(
-            self._settings, self._topics, group=group, identity=identity, subscribe=topics, beat=self._beat
+            self._settings,
+            self._topics,
+            group=group,
+            identity=identity,
+            subscribe=topics,
+            beat=self._beat,
+            reset=self._reset,
         )
 
     def reader(

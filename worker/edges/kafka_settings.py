@@ -19,8 +19,6 @@ from worker.ports import WrongSettings
 Config = dict[str, Any]
 BATCH_BYTES = 900 * 1024
 """A batch that stays below the usual topic limit of 1 MiB: the client cannot mend one that the broker refuses."""
-METADATA_MAX_AGE_MS = 30_000
-"""How long a member may overlook that a topic has got more partitions."""
 ASSIGNORS: Mapping[str, type] = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
 
 
@@ -52,6 +50,8 @@ class KafkaSettings:
     delivery_timeout_ms: int = 30_000
     transaction_timeout_ms: int = 45_000
     max_poll_interval_ms: int = 300_000
+    metadata_max_age_ms: int = 30_000
+    """How long members and writers may overlook that a topic has got more partitions or other limits."""
     connect_timeout_ms: int = 10_000
     """How long one attempt to reach the cluster, or to start its transactions, may last."""
     leave_on_close: bool = True
@@ -111,7 +111,7 @@ def joining(settings: KafkaSettings, *, group: str, identity: str) -> Config:
         "session_timeout_ms": settings.session_timeout_ms,
         "heartbeat_interval_ms": min(settings.heartbeat_interval_ms, settings.session_timeout_ms // 3),
         "max_poll_interval_ms": settings.max_poll_interval_ms,
-        "metadata_max_age_ms": METADATA_MAX_AGE_MS,
+        "metadata_max_age_ms": settings.metadata_max_age_ms,
         "partition_assignment_strategy": (ASSIGNORS[settings.assignor],),
     }
 
@@ -126,6 +126,7 @@ def writing(settings: KafkaSettings, *, identity: str | None = None, batch_bytes
         "linger_ms": 0,
         "max_block_ms": settings.connect_timeout_ms,
         "max_request_size": 8 * 1024 * 1024,
+        "metadata_max_age_ms": settings.metadata_max_age_ms,
         "delivery_timeout_ms": settings.delivery_timeout_ms,
         "allow_auto_create_topics": False,
         "metrics_enabled": False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,6 +38,7 @@ class KafkaTopics:
         self._lock = threading.Lock()
         self._admin: Any = None
         self._facts: dict[str, TopicFacts] = {}
+        self._asked_at = time.monotonic()
 
     def create(self, wanted: Sequence[TopicSpec]) -> Mapping[str, str]:
         """Create what is missing; return by topic `created`, `exists`, or `exists, but …` with what differs."""
@@ -61,7 +63,10 @@ class KafkaTopics:
         }
 
     def facts(self, topic: str) -> TopicFacts:
-        """Return what is known of *topic*, asked once. Raises: WrongSettings: there is no such topic."""
+        """Return what is known of *topic*, asked now and then. Raises: WrongSettings: there is no such topic."""
+        if time.monotonic() - self._asked_at > self._settings.metadata_max_age_ms / 1000:
+            self._facts.clear()
+            self._asked_at = time.monotonic()
         known = self._facts.get(topic)
         if known is None:
             partitions = self.partitions().get(topic)
