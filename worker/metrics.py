@@ -87,6 +87,18 @@ class Metrics:
             " process; worker.deadLetterShare stops it",
             registry=registry,
         )
+        self.unaccounted = Counter(
+            "dateline_unaccounted_records_total",
+            "Raw records that a committed transaction gave no end, or several: must stay 0",
+            registry=registry,
+        )
+        self.skipped = Counter(
+            "dateline_offsets_skipped_total",
+            "Offsets of the input that were passed without a record, by partition: removed before they were read,"
+            " or marks of a transactional writer",
+            ["partition"],
+            registry=registry,
+        )
         self.stage = Histogram(
             "dateline_stage_seconds",
             "Time that one batch spent in a stage",

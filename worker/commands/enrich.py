@@ -10,6 +10,7 @@ from functools import partial
 
 from worker.edges.process import ExitCode
 from worker.edges.worker_events import WorkerEvents
+from worker.loops.accounting import AccountedMember
 from worker.ports import SeenStore
 from worker.service import Service, parent_option, serving
 from worker.stores import check_stores, ensure_topics, topic_specs
@@ -65,8 +66,14 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
         events = WorkerEvents(
             metrics=service.metrics, readiness=service.readiness, watchdog=service.watchdog, clock=service.clock
         )
+        books = AccountedMember(
+            member,
+            ends=(context.topics.enriched, context.topics.duplicates, context.topics.dead_letter),
+            committed=lambda: log.committed(settings.group(), [context.topics.raw]),
+            books=events,
+        )
         enricher = context.enricher(
-            log=log, member=member, seen=seen, clock=service.clock, events=events, identity=identity
+            log=log, member=books, seen=seen, clock=service.clock, events=events, identity=identity
         )
         service.readiness.clear("process")
         logger.info("worker started", extra={"group": settings.group(), "identity": identity, "taxonomy": version})

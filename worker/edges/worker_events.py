@@ -14,6 +14,7 @@ from worker.ports import TopicPartition
 from worker.records import Enriched, VerdictKind
 
 logger = logging.getLogger(__name__)
+_NAMED = 20
 _PROGRESS_S = 10.0
 
 
@@ -75,6 +76,18 @@ class WorkerEvents:
         self._metrics.batch.observe(records)
         self._metrics.lags({partition: count for (_, partition), count in lag.items()})
         logger.debug("batch committed", extra={"records": records, "lag": sum(lag.values())})
+
+    def accounted(self, unaccounted: Sequence[str], skipped: Mapping[TopicPartition, int]) -> None:
+        """Implements loops.accounting.Books."""
+        if unaccounted:
+            self._metrics.unaccounted.inc(len(unaccounted))
+            logger.error(
+                "raw records without exactly one end; `dateline audit` shows them",
+                extra={"records": len(unaccounted), "first": ",".join(unaccounted[:_NAMED])},
+            )
+        for (topic, partition), count in skipped.items():
+            self._metrics.skipped.labels(str(partition)).inc(count)
+            logger.warning("offsets without a record", extra={"partition": f"{topic}/{partition}", "offsets": count})
 
     def aborted(self, reason: str) -> None:
         self._metrics.transactions.labels("failed").inc()
