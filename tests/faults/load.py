@@ -57,7 +57,7 @@ class Load:
     def __init__(self, log: Log, topic: str, *, per_second: float, start: int = 0) -> None:
         self._log = log
         self._topic = topic
-        self._pause_s = GROUP / per_second
+        self.per_second = per_second
         self._next = start
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load")
@@ -77,8 +77,9 @@ class Load:
         due = time.monotonic()
         while not self._stopping.is_set():
             # Behind time it sends several groups at once; after a pause of the log it does not make up for all of it.
-            groups = max(1, min(50, int((time.monotonic() - due) / self._pause_s)))
-            due = max(due + groups * self._pause_s, time.monotonic() - 1.0)
+            pause_s = GROUP / self.per_second
+            groups = max(1, min(50, int((time.monotonic() - due) / pause_s)))
+            due = max(due + groups * pause_s, time.monotonic() - 1.0)
             numbers = range(self._next, self._next + groups * GROUP)
             self._next = numbers.stop
             try:

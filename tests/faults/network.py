@@ -147,8 +147,8 @@ def silent(stand: Proxied) -> None:
                 _cut(
                     stand,
                     workers,
-                    lambda on=proxies: _set(on, Toxics(silent=True)),
-                    lambda on=proxies: _set(on, HARMLESS),
+                    partial(_set, proxies, Toxics(silent=True)),
+                    partial(_set, proxies, HARMLESS),
                     seconds,
                 )
 

@@ -18,7 +18,7 @@ import json
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +69,10 @@ class View(Protocol):
 class KafkaView:
     """Reads a broker."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, *, keep: Callable[[Seen], Seen] = lambda seen: seen) -> None:
+        """*keep*: what to keep of each record, where there are too many."""
         self._bootstrap = bootstrap
+        self._keep = keep
         self._kept: Any = None
 
     def records(self, topic: str, *, committed: bool = True) -> list[Seen]:
@@ -88,7 +90,7 @@ class KafkaView:
             found: list[Seen] = []
             while any(consumer.position(part) < ends[part] for part in parts):
                 polled = consumer.poll(timeout_ms=2000, max_records=5000)
-                found += [_seen(record) for records in polled.values() for record in records]
+                found += [self._keep(_seen(record)) for records in polled.values() for record in records]
             return found
 
     def committed(self, group: str, topic: str) -> dict[int, int]:

@@ -205,7 +205,7 @@ class Stand:
         """Start *count* workers and wait until every partition moves."""
         before = self.progress.mark()
         started = [self.worker(index) for index in range(count)]
-        self.progress.wait(before, every_partition=True, within_s=START_S)
+        self.progress.wait(before, every_partition=True, within_s=3 * START_S)
         return started
 
     def all_alive(self, workers: Iterable[subprocess.Popen[bytes]]) -> None:

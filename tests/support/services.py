@@ -102,6 +102,10 @@ class Service:
         process.wait()
         self._process = None
 
+    def runs(self) -> bool:
+        """Tell whether our process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def freeze(self) -> None:
         """Make it silent, with its connections open: SIGSTOP."""
         self._own().send_signal(signal.SIGSTOP)

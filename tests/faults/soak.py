@@ -1,0 +1,198 @@
+"""T25: an hour at a normal rate with everything that happens to workers, broker and Redis; nothing may grow."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tests.faults.oracle import KafkaView, Seen
+from tests.faults.stand import Stand, stand_of
+from tests.faults.usage import Usage, usage
+from tests.support.services import KafkaBroker, RedisServer
+
+PER_SECOND = 200
+BACK_S = 90.0
+WARM_UP_S = 300.0
+MOST_KIB_PER_HOUR = 1024.0
+JUDGED_FROM_S = 1800.0
+"""A shorter run shows no slope that means anything."""
+_HEADERS = ("raw", "kind", "x-id", "x-expect", "dateline-cut-length")
+
+
+class Soaked(Stand):
+    """Its oracle keeps of each record what it compares, else an hour of them would not fit into memory."""
+
+    def _view(self) -> KafkaView:
+        return KafkaView(self.kafka.bootstrap, keep=slim)
+
+
+def slim(record: Seen) -> Seen:
+    """Return *record* with the headers and the part of the value that the oracle looks at; equal values stay equal."""
+    headers = {name: record.headers[name] for name in _HEADERS if name in record.headers}
+    return replace(record, headers=headers, value=_slim_value(record.value or b""))
+
+
+def _slim_value(value: bytes) -> bytes:
+    try:
+        told = json.loads(value)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        return value if len(value) < 100 else blake2b(value, digest_size=16).digest()
+    link = told.get("link") or told.get("dateline", {}).get("provenance", {}).get("link")
+    return json.dumps({"link": link} if link else {"else": blake2b(value, digest_size=16).hexdigest()}).encode()
+
+
+@contextmanager
+def soaked(*, short: bool) -> Iterator[Soaked]:
+    """Give a stand with services of its own."""
+    kafka, redis = KafkaBroker(own=True), RedisServer()
+    try:
+        kafka.start()
+        redis.start()
+        with stand_of(Soaked, kafka=kafka, redis=redis, short=short) as on:
+            yield on
+    finally:
+        kafka.remove()
+        redis.remove()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """The worker that lives through all, at one moment."""
+
+    at: float
+    used: Usage
+
+
+def soak(stand: Soaked) -> None:
+    """Cause a random fault every some seconds. Worker 0 is left alone; what it holds is measured."""
+    samples: list[Sample] = []
+    told = began = time.monotonic()
+    with stand.load(PER_SECOND):
+        workers = stand.steady(3)
+        faults = _faults(stand, workers)
+        while (now := time.monotonic()) < began + stand.minutes * 60:
+            pause = now + stand.random.uniform(4.0, 16.0)
+            while time.monotonic() < pause:
+                time.sleep(1)
+                samples.append(Sample(at=time.monotonic() - began, used=usage(workers[0].pid)))
+            (fault,) = stand.random.choices([each for each, _ in faults], [weight for _, weight in faults])
+            fault()
+            stand.times += 1
+            stand.recovered(stand.progress.mark(), within_s=BACK_S, every_partition=True)
+            stand.all_alive(workers[:1])
+            if time.monotonic() > told + 60:
+                told = time.monotonic()
+                _tell(stand, samples[-1])
+    stand.drain(600)
+    _judge(stand, samples)
+
+
+def _faults(stand: Soaked, workers: list[subprocess.Popen[bytes]]) -> list[tuple[Callable[[], None], int]]:
+    """Return what may happen, and how often of a hundred times."""
+    stand.allowed.add(-signal.SIGTERM)  # asked to stop before it could listen
+
+    def index() -> int:
+        return stand.random.choice([1, 2])
+
+    def killed() -> None:
+        turn = index()
+        stand.kill(workers[turn])
+        workers[turn] = stand.worker(turn)
+
+    def stopped() -> None:
+        turn = index()
+        stand.stop(workers[turn])
+        workers[turn] = stand.worker(turn)
+
+    def worker_frozen() -> None:
+        worker = workers[index()]
+        worker.send_signal(signal.SIGSTOP)
+        time.sleep(stand.random.uniform(2.0, 12.0))
+        worker.send_signal(signal.SIGCONT)
+
+    def away(service: KafkaBroker | RedisServer, end: Callable[[], None]) -> Callable[[], None]:
+        def work() -> None:
+            end()
+            time.sleep(stand.random.uniform(0.5, 6.0))
+            service.start()
+
+        return work
+
+    def frozen(service: KafkaBroker | RedisServer) -> Callable[[], None]:
+        def work() -> None:
+            service.freeze()
+            time.sleep(stand.random.uniform(1.0, 20.0))
+            service.thaw()
+
+        return work
+
+    kafka, redis = stand.kafka, stand.redis
+    return [
+        (killed, 50),
+        (stopped, 15),
+        (worker_frozen, 10),
+        (away(kafka, kafka.kill), 4),
+        (away(kafka, kafka.stop), 4),
+        (frozen(kafka), 4),
+        (away(redis, redis.kill), 5),
+        (away(redis, redis.stop), 3),
+        (frozen(redis), 5),
+    ]
+
+
+def _tell(stand: Soaked, sample: Sample) -> None:
+    print(
+        f"  {sample.at / 60:5.1f} min: {stand.times} faults, {stand.progress.total():,} records committed,"
+        f" longest recovery {max(stand.recoveries):.1f} s; worker 0: {sample.used}; {_seen_store(stand)}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _seen_store(stand: Soaked) -> str:
+    client: Redis = Redis.from_url(stand.redis.url, socket_timeout=5)
+    try:
+        used, keys = client.info("memory")["used_memory"], client.dbsize()
+    except RedisError as error:
+        return f"Redis: {error}"
+    finally:
+        client.close()
+    return f"Redis: {used / 2**20:.1f} MiB, {keys:,} keys"
+
+
+def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
+    warm_up = min(WARM_UP_S, samples[-1].at / 3)
+    warm = [each for each in samples if each.at >= warm_up]
+    slope = kib_per_hour([(each.at, each.used.rss_kib) for each in warm])
+    stories = len(stand.view.records(stand.names.enriched))
+    stand.notes.append(
+        f"{samples[-1].at / 60:.0f} min, {stories:,} stories; worker 0: {slope / 1024:+.2f} MiB/h,"
+        f" from {warm[0].used} to {warm[-1].used}; {_seen_store(stand)}"
+    )
+    threads = [each.used.threads for each in warm]
+    fds = [each.used.fds for each in warm]
+    tenth = max(1, len(warm) // 10)
+    assert max(threads[-tenth:]) <= max(threads[:tenth]), f"threads grew: {threads[:tenth]} -> {threads[-tenth:]}"
+    assert max(fds[-tenth:]) <= max(fds[:tenth]) + 2, f"files grew: {fds[:tenth]} -> {fds[-tenth:]}"
+    if samples[-1].at >= JUDGED_FROM_S:
+        assert slope < MOST_KIB_PER_HOUR, f"memory grows by {slope / 1024:.2f} MiB an hour"
+
+
+def kib_per_hour(points: Sequence[tuple[float, float]]) -> float:
+    """Return the slope of the straight line through *points* (seconds, KiB) by least squares."""
+    middle_x = sum(x for x, _ in points) / len(points)
+    middle_y = sum(y for _, y in points) / len(points)
+    spread = sum((x - middle_x) ** 2 for x, _ in points)
+    return 3600 * sum((x - middle_x) * (y - middle_y) for x, y in points) / spread if spread else 0.0
