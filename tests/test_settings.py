@@ -11,7 +11,7 @@ from worker.edges.settings_file import HINTS, data_dir, file_name, load, read_se
 from worker.edges.yaml_file import FileFaults
 from worker.ports import WrongSettings
 from worker.settings import Duration, KafkaSettings, SeenSettings, Settings
-from worker.stores import check_stores, topic_specs
+from worker.stores import check_stores, kafka, topic_specs
 
 
 def write(folder: Path, text: str, name: str = "dateline.yaml") -> Path:
@@ -158,6 +158,15 @@ def test_what_is_no_duration_above_zero_is_refused(text: object) -> None:
 def test_the_data_folder_follows_the_xdg_rule() -> None:
     assert data_dir(Settings(), {"XDG_DATA_HOME": "/var/data"}) == Path("/var/data/dateline")
     assert data_dir(Settings(), {"XDG_DATA_HOME": "relative"}) == Path("~/.local/share/dateline").expanduser()
+
+
+def test_how_a_group_shares_its_partitions_reaches_the_client() -> None:
+    environ = {"DATELINE_KAFKA_BOOTSTRAP": "broker:9092"}
+    usual = kafka(load(None, environ=environ).settings)
+    assert (usual.assignor, usual.leave_on_close) == ("range", True)
+    environ |= {"DATELINE_KAFKA_ASSIGNOR": "cooperative-sticky", "DATELINE_KAFKA_LEAVE_ON_CLOSE": "false"}
+    given = kafka(load(None, environ=environ).settings)
+    assert (given.assignor, given.leave_on_close) == ("cooperative-sticky", False)
 
 
 def test_sqlite_beside_kafka_is_refused_unless_all_workers_are_of_this_machine() -> None:

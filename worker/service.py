@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from worker import wire
 from worker.edges.clock import SystemClock
 from worker.edges.health import HealthServer, Readiness
-from worker.edges.process import StopFlag, die_with_parent, stop_on_signals
+from worker.edges.process import ExitCode, StopFlag, die_with_parent, stop_on_signals
 from worker.edges.watchdog import Watchdog
 from worker.metrics import Metrics
 from worker.polling import FetchReason
@@ -47,6 +48,7 @@ class Service:
         )
         self.metrics.loop_age.set_function(self.watchdog.age_s)
         self._grace_s = settings.worker.grace - _KILL_MARGIN_S
+        self._starting = False
 
     def stop(self) -> None:
         """Ask the loop to end; it has the grace period for that."""
@@ -60,15 +62,24 @@ class Service:
             reasons.append(f"loop: in one step for {age:.0f} s")
         return reasons
 
+    def on_signal(self) -> None:
+        """Let the watchdog see to it that the process ends; runs in a signal handler."""
+        if self._starting:
+            # Nothing is open that would have to be ended, and the client may wait half a minute for its broker.
+            os._exit(ExitCode.OK)
+        self.watchdog.stop_within(self._grace_s)
+
     def patiently(self, part: str, work: Callable[[], T]) -> T | None:
         """
         Do *work* again and again until the log or the store is there; None when the process is to stop before.
 
-        Waiting shows signs of life: an absent broker is no reason to kill the process.
+        Waiting shows signs of life: an absent broker is no reason to kill the process. For the start of a process only:
+        a signal ends it on the spot.
         """
         told = False
         while not self.stopping():
             self.watchdog.beat()
+            self._starting = True
             try:
                 result = work()
             except (LogUnavailable, SeenStoreAway) as error:
@@ -80,6 +91,8 @@ class Service:
             else:
                 self.readiness.clear(part)
                 return result
+            finally:
+                self._starting = False
         return None
 
 
@@ -98,7 +111,7 @@ def serving(
     *port*: of the health answers, else the configured one, 0 for none. *parent*: the process to die with.
     """
     service = Service(settings, routes=routes, feeds=feeds)
-    stop_on_signals(service.stopping, then=lambda: service.watchdog.stop_within(settings.worker.grace - _KILL_MARGIN_S))
+    stop_on_signals(service.stopping, then=service.on_signal)
     if parent is not None:
         die_with_parent(parent)
     service.watchdog.start()

@@ -98,6 +98,14 @@ class KafkaSettings:
     transactional_id_prefix: NamePart = ""
     session_timeout: Duration = SESSION
     """How long a worker may be silent before its partitions go to others; brokers want 6 s or more."""
+    assignor: Literal["range", "cooperative-sticky"] = "range"
+    """How the workers share the partitions. A running group cannot change it: stop all workers first."""
+    leave_on_close: bool = True
+    """
+    A worker that is stopped leaves its group, so that others take its partitions at once; else after sessionTimeout.
+
+    False where a stopped worker comes back under its name within sessionTimeout: its partitions wait for it.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,8 @@ def kafka(settings: Settings) -> kafka_settings.KafkaSettings:
         ssl_certfile=given.cert_file,
         ssl_keyfile=given.key_file,
         session_timeout_ms=given.session_timeout.ms,
+        assignor=given.assignor,
+        leave_on_close=given.leave_on_close,
     )
 
 
