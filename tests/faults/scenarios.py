@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.faults import memory, messages, network, poller_faults
+from tests.faults import clock, disk, flood, memory, messages, network, poller_faults, soak
 from tests.faults.child import EMBEDDED_POINTS, POINTS
 from tests.faults.stand import START_S, Stand
 from tests.support.tcp_proxy import Toxics
+from worker.edges.process import ExitCode
 
 SESSION_S = 6.0
 SAME_IDENTITY_S = 5.0
@@ -153,10 +154,25 @@ def too_slow(stand: Stand) -> None:
     with stand.load():
         started = stand.progress.mark()
         stand.worker(module="tests.faults.child slow 3")
-        stand.progress.wait(started, every_partition=True, within_s=START_S)
+        stand.progress.wait(started, every_partition=False, within_s=START_S)
         stand.worker(1)
         time.sleep(30 if stand.short else 60)
         stand.times += 3
+
+
+def same_identity(stand: Stand) -> None:
+    """T8: a second worker with the identity of one that lives: the older one ends with the code for that."""
+    with stand.load():
+        workers = stand.steady()
+        for _ in range(1 if stand.short else 3):
+            mark = stand.progress.mark()
+            second = stand.worker(0)
+            (first,) = workers
+            assert first.wait(START_S) == ExitCode.FENCED, f"the older one ended with {first.returncode}"
+            stand.workers.remove(first)
+            stand.times += 1
+            stand.recovered(mark, within_s=START_S, every_partition=True)
+            workers = [second]
 
 
 def terminated(stand: Stand, times: int) -> None:
@@ -245,6 +261,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="T5", fault="worker frozen beyond its session", cause=worker_frozen),
     Scenario(name="T6", fault="rebalance storm", cause=rebalance_storm),
     Scenario(name="T7", fault="batch slower than the group waits", cause=too_slow),
+    Scenario(name="T8", fault="two workers with one identity", cause=same_identity),
     Scenario(name="T9", fault="poison of 12 kinds among good records", cause=messages.poison, tested=True),
     Scenario(name="T11", fault="output topics take less than before", cause=messages.limit_lowered),
     Scenario(name="T20-more", fault="raw topic gets more partitions", cause=messages.partitions_added),
@@ -254,8 +271,14 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="R-full", fault="Redis out of memory", cause=memory.out_of_memory, own=True),
     Scenario(name="R-flushed", fault="Redis emptied under load", cause=memory.flushed, own=True),
     Scenario(name="R-empty", fault="Redis back empty, a worker dead too", cause=memory.empty_after_restart, own=True),
+    Scenario(name="T10", fault="nothing but poison", cause=flood.all_poison, long=True),
+    Scenario(name="T13", fault="broker's disk full", cause=disk.broker_full, stand=disk.on_small_disk, long=True),
+    Scenario(name="T14", fault="no disk to write to, nobody's rights", cause=disk.nowhere_to_write, long=True),
+    Scenario(name="T15", fault="workers' clock jumps", cause=clock.jumping, long=True),
+    Scenario(name="T16", fault="ten times the usual rate", cause=flood.too_fast, long=True),
     *_through_a_proxy(),
     *_through_a_filter(),
+    Scenario(name="T25", fault="an hour of everything", cause=soak.soak, stand=soak.soaked, long=True),
     Scenario(name="T17", fault="two pollers on the same feeds", cause=poller_faults.two_at_once),
     Scenario(
         name="T17-embedded",

@@ -213,6 +213,10 @@ class Stand:
         ended = [worker.returncode for worker in workers if worker.poll() is not None]
         assert not ended, f"workers ended with {ended}"
 
+    def address(self, worker: subprocess.Popen[bytes]) -> str:
+        """Return where *worker* answers."""
+        return f"http://{self.http_host}:{self._http_ports[worker.pid]}"
+
     def unready(self, worker: subprocess.Popen[bytes]) -> str:
         """Return why *worker* says that it is not ready; empty when it is."""
         return unready(self.http_host, self._http_ports[worker.pid])

@@ -35,9 +35,9 @@ class Namespace:
         """Give a new one. Raises: ServiceUnavailable: this machine does not permit it."""
         if shutil.which("ip") is None:
             raise ServiceUnavailable(_NAME, "no ip (Debian package iproute2)")
-        name = f"dateline-{os.getpid()}"
+        # Names of its own each time: the kernel takes its time to take an old one down.
+        name = cable = f"dl{random.randrange(16**8):08x}"
         its = cls(name, f"10.213.{random.randrange(1, 255)}")
-        cable = f"dl{os.getpid()}"
         try:
             _run("ip", "netns", "add", name)
             _run("ip", "link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -50,7 +50,9 @@ class Namespace:
             yield its
         finally:
             with contextlib.suppress(ServiceUnavailable):
-                _run("ip", "netns", "delete", name)  # and with it the cable
+                _run("ip", "link", "delete", cable)
+            with contextlib.suppress(ServiceUnavailable):
+                _run("ip", "netns", "delete", name)
 
     def filter(self, rules: Sequence[str]) -> None:
         """Apply *rules* of nftables instead of those before; each begins with the chain, `out` or `in`."""
