@@ -7,15 +7,15 @@ from typing import Any
 
 from worker.cli import main
 from worker.loops import enricher
+from worker.stages.extract import extract
 
 if __name__ == "__main__":
-    good = enricher.extract
 
     def bad(raw: Any, *args: Any) -> Any:
         """Fail on some, and do as the good one does for others."""
         if "Oddity" in (raw.title or ""):
             raise KeyError("a fault of this release")
-        return good(raw, *args)
+        return extract(raw, *args)
 
     vars(enricher)["extract"] = bad
     sys.exit(main())

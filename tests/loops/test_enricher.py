@@ -211,6 +211,23 @@ def test_a_version_that_no_longer_matches_tells_the_route(bench: Bench) -> None:
     assert told == ["new", "unrouted"]
 
 
+def test_routes_that_share_a_topic_send_a_story_there_once(bench: Bench) -> None:
+    """And it has not left the topic while one of them still holds."""
+    shared = [replace(route, name=name) for route in bench.taxonomy.routes if route.name == "sanctions"
+              for name in ("one", "two")]  # fmt: skip
+    bench.taxonomy = replace(bench.taxonomy, routes=tuple(shared))
+    first = raw_article("a", title="Council acts", summary=SANCTIONS)
+    bench.give(first)
+    bench.drain()
+    bench.taxonomy = replace(bench.taxonomy, routes=tuple(shared[:1]))
+    bench.give(replace(first, title="Council acts again", summary=SANCTIONS.replace("three", "four")))
+
+    bench.drain(bench.worker("w0"))
+
+    told = [wire.header(record.headers, "kind") for record in bench.there(NAMES.route("sanctions"))]
+    assert told == ["new", "update"]
+
+
 def test_a_story_that_was_judged_and_not_committed_keeps_its_verdict(bench: Bench) -> None:
     """The worker is fenced between verdict and commit; its successor finds the same stories new."""
     bench.give(

@@ -82,11 +82,14 @@ class Publisher:
         outputs: list[NewRecord] = []
         for item in routed:
             story, verdict = item.story, item.story.verdict
-            topics = [self._topics.enriched, *(self._route_topics[name] for name in item.routes)]
+            # Routes may share a topic: it gets one record, and hears of a story's leaving when the last of them goes.
+            topics = [self._topics.enriched, *dict.fromkeys(self._route_topics[name] for name in item.routes)]
             outputs += wire.enriched_records(
                 story, self._taxonomy.vocabulary, topics=topics, routes=item.routes, limit=self._limit(topics)
             )
             for name in item.left:
+                if self._route_topics[name] in topics:
+                    continue
                 gone = Unrouted(story=verdict.story, version=verdict.version, route=name, unrouted_at=now)
                 outputs.append(wire.unrouted_record(gone, story.raw, topic=self._route_topics[name]))
         outputs += [self._duplicate(item) for item in duplicates]
