@@ -81,7 +81,8 @@ class Rebuilding:
             raise
 
     def _worked_before(self) -> bool:
-        return any(self._log.committed(self._settings.group, [self._settings.topics.raw]).values())
+        """Tell whether the group ever committed; one that was set back to the beginning did."""
+        return bool(self._log.committed(self._settings.group, [self._settings.topics.raw]))
 
     def _bring_back(self, owned: frozenset[TopicPartition]) -> str | None:
         raw = self._settings.topics.raw
