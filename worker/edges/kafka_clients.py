@@ -44,10 +44,10 @@ def connect(kind: Callable[..., T], config: Config, *, topics: tuple[str, ...] =
     try:
         return kind(*topics, **config, kafka_client=remember)
     except (KafkaError, OSError, ValueError, RuntimeError) as error:
-        refused = [failure for failure in tried.failures() if kafka_errors.meaning(failure) is not LogUnavailable]
+        failures = tried.failures()
         for client in made:
             client.close()
-        raise _failure(error, refused, config) from error
+        raise _failure(error, failures, config) from error
 
 
 class _Connections(dict[Any, Any]):
@@ -61,18 +61,32 @@ class _Connections(dict[Any, Any]):
         self._all.append(connection)
         super().__setitem__(node, connection)
 
+    def last_failure(self) -> Exception | None:
+        """Return why the last connection failed; None when it did not."""
+        return self._all[-1].init_future.exception if self._all else None
+
     def failures(self) -> list[Exception]:
         return [each.init_future.exception for each in self._all if each.init_future.exception is not None]
 
 
-def _failure(error: Exception, refused: list[Exception], config: Config) -> LogError:
+def refusal(client: Any) -> LogError | None:
+    """Return why the last connection of *client* was refused, when that is no matter of waiting."""
+    failure = client._client._manager._conns.last_failure()  # noqa: SLF001
+    if failure is None or kafka_errors.meaning(failure) is LogUnavailable:
+        return None
+    return kafka_errors.translate(failure, "the broker refuses us, or we it")
+
+
+def _failure(error: Exception, tried: list[Exception], config: Config) -> LogError:
     where = ",".join(config["bootstrap_servers"])
-    if refused:
+    for failure in tried:
         # The client goes on trying until its time is up, and then says only that.
-        return kafka_errors.translate(refused[0], f"{where} refuses us")
+        if kafka_errors.meaning(failure) is not LogUnavailable:
+            return kafka_errors.translate(failure, f"{where} refuses us, or we it")
     if isinstance(error, ValueError | RuntimeError | OSError):
         return WrongSettings(f"the Kafka client refuses its settings: {kafka_errors.words(error)}")
-    return kafka_errors.translate(error, f"cannot reach Kafka at {where}")
+    why = f" ({kafka_errors.words(tried[-1])})" if tried else ""
+    return kafka_errors.translate(error, f"cannot reach Kafka at {where}{why}")
 
 
 def producer(settings: KafkaSettings, *, batch_bytes: int = BATCH_BYTES) -> Any:

@@ -7,6 +7,7 @@ What is not in the table is indeterminate inside a transaction, and "wait and tr
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterable
 
 import kafka.errors as k
@@ -18,7 +19,13 @@ TABLE: tuple[tuple[type[LogError], tuple[type[Exception], ...]], ...] = (
     (Fenced, (k.ProducerFencedError, k.InvalidProducerEpochError, k.FencedInstanceIdError)),
     (
         NotAuthorised,
-        (k.AuthorizationError, k.SaslAuthenticationFailedError, k.UnacceptableCredentialError, k.SecurityDisabledError),
+        (
+            k.AuthorizationError,
+            k.SaslAuthenticationFailedError,
+            k.UnacceptableCredentialError,
+            k.SecurityDisabledError,
+            ssl.SSLCertVerificationError,
+        ),
     ),
     (
         WrongSettings,
@@ -53,6 +60,7 @@ TABLE: tuple[tuple[type[LogError], tuple[type[Exception], ...]], ...] = (
         ),
     ),
 )
+_CERTIFICATE = re.compile(r"\[SSL: \w*(?:CERTIFICATE|UNKNOWN_CA)\w*\]")
 _NAME = re.compile(r"\b[A-Z]\w+Error\b")
 
 
@@ -99,4 +107,7 @@ def _kinds(failure: BaseException | None) -> Iterable[type[BaseException]]:
                 kind = getattr(k, name, None)
                 if isinstance(kind, type):
                     yield kind
+        if isinstance(failure, k.KafkaConnectionError) and _CERTIFICATE.search(str(failure)):
+            # Ours refused or theirs not trusted, expired, of another name: again only words are kept.
+            yield ssl.SSLCertVerificationError
         failure = failure.__cause__

@@ -222,6 +222,9 @@ class KafkaMember:
         answered = self._consumer._coordinator.heartbeat.last_receive  # noqa: SLF001
         silent_s = time.monotonic() - max(self._joined_at, answered)
         if silent_s > self._settings.session_timeout_ms / 1000:
+            if (refused := kafka_clients.refusal(self._consumer)) is not None:
+                self._stop(refused)
+                raise refused
             raise LogUnavailable(f"polling: the group's coordinator has not answered for {silent_s:.0f} s")
 
     def _check_membership(self, batch: Batch, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
