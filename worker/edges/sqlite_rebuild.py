@@ -1,15 +1,16 @@
 """
 How the processes of one machine agree on who rebuilds a lost seen store; every function runs inside a transaction.
 
-Time is the wall clock, which they share; a lease that reaches further than any is given was written under another one.
+Time is that since the machine's start, which they share and nobody sets; a lease that reaches further than any is
+given is from before that start.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterable
 
+from worker.edges.sqlite_schema import boot_clock
 from worker.ports import SeenStoreLost, TopicPartition
 
 SCHEMA = """
@@ -48,7 +49,7 @@ def take(db: sqlite3.Connection, space: int, holder: str, seconds: float) -> boo
     """Give *holder* the lease, unless another one has it or a marker stands."""
     if epoch(db, space) is not None or _holder(db, space) not in (None, holder):
         return False
-    db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (space, holder, time.time() + seconds))
+    db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (space, holder, boot_clock() + seconds))
     return True
 
 
@@ -56,7 +57,7 @@ def keep(db: sqlite3.Connection, space: int, holder: str, seconds: float) -> Non
     """Renew the lease. Raises: SeenStoreLost: it is not *holder*'s."""
     if _holder(db, space) != holder:
         raise SeenStoreLost("the right to rebuild the seen store has run out")
-    db.execute("UPDATE leases SET until = ? WHERE space = ?", (time.time() + seconds, space))
+    db.execute("UPDATE leases SET until = ? WHERE space = ?", (boot_clock() + seconds, space))
 
 
 def clear(db: sqlite3.Connection, space: int) -> bool:
@@ -78,7 +79,7 @@ def finish(db: sqlite3.Connection, space: int, marker: str) -> None:
 
 
 def _holder(db: sqlite3.Connection, space: int) -> str | None:
-    now = time.time()
+    now = boot_clock()
     row = db.execute(
         "SELECT holder FROM leases WHERE space = ? AND until > ? AND until <= ?", (space, now, now + _LONGEST_S)
     ).fetchone()
