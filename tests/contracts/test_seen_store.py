@@ -14,11 +14,12 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -530,8 +531,15 @@ def test_valkey_warns_of_each_setting_that_is_weaker_than_every_write_on_disk(
     store = ValkeySeen(own_redis.url)
     assert list(store.warnings()) == []
     wire.client.config_set("appendfsync", "everysec")
-    wire.client.config_set("maxmemory-policy", "allkeys-lru")
-    assert [warning.split()[2] for warning in store.warnings()] == ["appendfsync", "maxmemory-policy"]
+    for policy in ("allkeys-lru", "volatile-ttl"):
+        wire.client.config_set("maxmemory-policy", policy)
+        assert [warning.split()[2] for warning in store.warnings()] == ["appendfsync", "maxmemory-policy"]
+    wire.client.config_set("maxmemory-policy", "noeviction")
+    assert ["the last second" in warning for warning in store.warnings()] == [True]
+    wire.client.config_set("appendonly", "no")
+    assert ["appendonly is no" in warning and "nothing" in warning for warning in store.warnings()] == [True]
+    wire.client.config_set("save", "60 1000")
+    assert ["only snapshots (save 60 1000)" in warning for warning in store.warnings()] == [True]
     wire.client.acl_setuser("weak", enabled=True, passwords=["+secret"], keys=["*"], commands=["+@all", "-config"])
     weak = ValkeySeen(own_redis.url.replace("redis://", "redis://weak@"), password="secret")
     assert weak.judge([seen(0, "a", "one")], now=NOW)[0].kind is NEW
@@ -539,6 +547,115 @@ def test_valkey_warns_of_each_setting_that_is_weaker_than_every_write_on_disk(
     assert "not permitted" in weak.warnings()[0]
     weak.close()
     store.close()
+
+
+@pytest.mark.redis
+def test_valkey_warns_of_replicas_that_may_take_over_without_the_last_writes(
+    own_redis: RedisServer, wire: Wire
+) -> None:
+    replica = RedisServer("--replicaof", f"127.0.0.1 {own_redis.port}")
+    replica.start()
+    store, behind = ValkeySeen(own_redis.url), ValkeySeen(replica.url)
+    try:
+        until(store.warnings, what="the replica to be seen")
+        assert ["min-replicas-to-write" in warning for warning in store.warnings()] == [True]
+        wire.client.config_set("min-replicas-to-write", "1")
+        assert list(store.warnings()) == []
+        with pytest.raises(SeenStoreAway, match="read only"):
+            behind.judge([seen(0, "a", "one")], now=NOW)
+        own_redis.kill()
+        wire.client.close()
+        with client_of(replica) as client:
+            client.config_set("replica-serve-stale-data", "no")
+        until(lambda: says(behind, "MASTER is down"), what="a replica without its master that says so")
+    finally:
+        behind.close()
+        store.close()
+        replica.remove()
+
+
+def client_of(server: RedisServer) -> Any:
+    import redis
+
+    return redis.Redis.from_url(server.url)
+
+
+def batch_of(number: int) -> list[Fingerprint]:
+    return [seen(number * 100 + n, f"s{number}-{n}", f"t{number}-{n}") for n in range(100)]
+
+
+def says(store: SeenStore, words: str, batch: Sequence[Fingerprint] = ()) -> bool:
+    """Tell whether the store is away and says *words*."""
+    try:
+        store.judge(batch or [seen(0, "a", "one")], now=NOW)
+    except SeenStoreAway as error:
+        return words in str(error)
+    return False
+
+
+@pytest.mark.redis
+def test_valkey_that_cannot_write_to_its_disk_is_away_and_claims_nothing(own_redis: RedisServer, wire: Wire) -> None:
+    """MISCONF: snapshots are asked for and fail; the folder that they go to is gone."""
+    store = ValkeySeen(own_redis.url)
+    wire.client.config_set("appendonly", "no")
+    wire.client.config_set("save", "3600 1")
+    (own_redis.folder / "dump.rdb").mkdir()
+    wire.client.set("something", "to save")
+    wire.client.bgsave()
+    until(lambda: wire.client.info("persistence")["rdb_last_bgsave_status"] == "err")
+    assert says(store, "MISCONF")
+    (own_redis.folder / "dump.rdb").rmdir()
+    wire.client.bgsave()
+    until(lambda: wire.client.info("persistence")["rdb_last_bgsave_status"] == "ok")
+
+    assert store.judge([seen(1, "b", "two")], now=NOW)[0].kind is NEW
+    store.close()
+
+
+@pytest.mark.redis
+def test_valkey_whose_memory_runs_full_within_a_batch_takes_the_batch_whole_or_not_at_all(
+    own_redis: RedisServer, wire: Wire
+) -> None:
+    """Memory is checked when the script starts; its writes then go over the limit rather than stop half way."""
+    store = ValkeySeen(own_redis.url)
+    store.start_epoch("e")
+    names = wire.client.dbsize()
+    limit = int(wire.client.info("memory")["used_memory"]) + 400_000
+    wire.client.config_set("maxmemory", limit)
+    number = 0
+    while not says(store, "maxmemory", batch_of(number)):
+        number += 1
+        assert number < 200
+        names = wire.client.dbsize()
+    assert number
+    assert wire.client.dbsize() == names
+    wire.client.config_set("maxmemory", "0")
+
+    assert {verdict.kind for verdict in store.judge(batch_of(number), now=NOW)} == {NEW}
+    store.close()
+
+
+@pytest.mark.redis
+def test_valkey_that_loads_its_data_is_away_until_it_has_them(redis: RedisServer) -> None:  # noqa: ARG001 (skips where there is none)
+    slow = ("--key-load-delay", "50", "--loading-process-events-interval-bytes", "1024")
+    server = RedisServer("--appendonly", "yes", "--appendfsync", "no", *slow)
+    server.start()
+    store = ValkeySeen(server.url)
+    try:
+        first = store.judge([seen(0, "a", "one")], now=NOW)
+        with client_of(server) as client:
+            client.mset({f"filler {n}": "x" * 20 for n in range(40_000)})
+            client.bgrewriteaof()
+            until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        server.stop()
+        server.start()
+
+        until(lambda: says(store, "loading"), what="a server that loads")
+        until(lambda: not says(store, "loading"), within_s=60)
+        assert store.judge([seen(0, "a", "one")], now=NOW) == first
+    finally:
+        store.close()
+        server.remove()
 
 
 @pytest.mark.redis
