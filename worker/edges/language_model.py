@@ -1,17 +1,28 @@
-"""Load py3langid's model, once in a process, when the first text needs it (0.5 s, 100 MB)."""
+"""Load py3langid's model, once in a process, when the first text needs it (0.5 s, 100 MB; for a moment 200 MB)."""
 
 from __future__ import annotations
 
+import io
 from functools import cache
 from typing import Any
 
 from worker.stages.language import LANGUAGES
 
 
+class _InMemory:
+    """Stands in for `tempfile`: the library unpacks its model there, and a worker may have no disk to write to."""
+
+    @staticmethod
+    def TemporaryFile(**_: str) -> io.BytesIO:  # noqa: N802  (the module's name)
+        return io.BytesIO()
+
+
 @cache
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415  (numpy and the model: only if asked)
+    from py3langid import modelio  # noqa: PLC0415  (numpy and the model: only if asked)
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415
 
+    modelio.tempfile = _InMemory
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(list(LANGUAGES))
     return identifier

@@ -1,0 +1,24 @@
+"""The language model is there without any disk to write to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.support.installation import ROOT
+
+NO_TEMPORARY_FOLDER = """
+import tempfile
+def none():
+    raise FileNotFoundError("No usable temporary directory found")
+tempfile._get_default_tempdir = none
+from worker.edges.language_model import classify
+print(classify("The council met on Monday and adjourned.")[0])
+"""
+
+
+def test_it_is_loaded_where_no_folder_can_be_written_to() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", NO_TEMPORARY_FOLDER], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert (ran.stdout, ran.stderr) == ("en\n", "")
