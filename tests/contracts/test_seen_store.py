@@ -232,6 +232,16 @@ def test_namespaces_know_nothing_of_each_other(open_store: Open) -> None:
     assert replay.known(key("a", 64)) is None
 
 
+def test_a_verdict_is_not_given_to_another_story_at_the_same_offset(open_store: Open) -> None:
+    """A log that was moved away, or a topic that was made anew, counts from 0 again."""
+    store = open_store()
+    store.judge([seen(7, "a", "one"), seen(7, "a", "one")], now=NOW)
+    (other,) = store.judge([seen(7, "b", "two")], now=NOW)
+    assert (other.kind, other.story) == (VerdictKind.NEW, key("b", 64))
+    (again,) = store.judge([seen(7, "b", "later text")], now=NOW)
+    assert again == other
+
+
 def test_the_routes_of_the_version_before_are_told_and_told_again(open_store: Open) -> None:
     store, story = open_store(), key("a", 64)
     one = RoutedVersion(story=story, version=1, routes=("china-dprk", "sanctions"))
