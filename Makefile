@@ -10,10 +10,10 @@ RUNTIME := $(VENV)/.installed-runtime
 DEVELOP := $(VENV)/.installed-develop
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench quality kafka lock clean
+.PHONY: help setup run test check bench quality faults faults-long kafka lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  ARGS=… passes flags on, for example: make run ARGS=--once"
 
 setup: $(RUNTIME) ## make .venv with all that running needs (any Python from 3.11 on)
@@ -36,6 +36,12 @@ bench: $(DEVELOP) ## measure speed and latency against their limits (about 10 mi
 
 quality: $(DEVELOP) ## measure how right the tags are
 	@$(BIN)/python -m tests.quality $(ARGS)
+
+faults: $(DEVELOP) ## kill, freeze and fill things under load, and count what is lost or doubled (about 20 minutes)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+faults-long: $(DEVELOP) ## bad networks, full disks, floods, and an hour of everything (about 3 hours; some need root)
+	@$(BIN)/python -m tests.faults --long $(ARGS)
 
 kafka: ## start a Kafka node on 127.0.0.1:9092 (needs Java 17 and Maven)
 	@deploy/kafka/kafka start

@@ -1,4 +1,4 @@
-"""T15: the workers' clock jumps, by libfaketime; the services' does not."""
+"""T15: the workers' clock jumps (see set_clock.py); that of the services does not."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults.stand import Stand
-from tests.support import debian
-from tests.support.services import ServiceUnavailable
 
 BACK_S = 60.0
 JUMPS_S = (3600, 0, -3600, 0, *(1, 0) * 5, *(-1, 0) * 5)
@@ -22,16 +20,11 @@ JUMPS_S = (3600, 0, -3600, 0, *(1, 0) * 5, *(-1, 0) * 5)
 
 def jumping(stand: Stand) -> None:
     """Set the clock of both workers an hour ahead and back, and many times by a second, under load."""
-    offset = stand.folder / "offset"
+    offset = stand.folder / "clock"
     _jump(offset, 0)
-    stand.surroundings = {
-        "LD_PRELOAD": str(_library()),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    stand.surroundings = {"TEST_CLOCK": str(offset)}
     with stand.load(100):
-        workers = stand.steady(2)
+        workers = stand.steady(2, module="tests.faults.set_clock")
         for seconds in JUMPS_S[:8] if stand.short else JUMPS_S * 3:
             _jump(offset, seconds)
             jumped = stand.progress.mark()
@@ -47,17 +40,9 @@ def jumping(stand: Stand) -> None:
             _check_sums(stand, worker)
 
 
-def _library() -> Path:
-    try:
-        root = debian.unpack("libfaketime")
-    except (debian.NotToBeHad, subprocess.TimeoutExpired, OSError) as error:
-        raise ServiceUnavailable("libfaketime", " ".join(str(error).split())) from error
-    return next(root.rglob("libfaketimeMT.so.1"))
-
-
 def _jump(offset: Path, seconds: int) -> None:
     new = offset.with_suffix(".new")
-    new.write_text(f"{seconds:+d}\n", "ascii")
+    new.write_text(str(seconds), "ascii")
     new.replace(offset)
 
 

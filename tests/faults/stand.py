@@ -201,10 +201,10 @@ class Stand:
         self.workers.append(started)
         return started
 
-    def steady(self, count: int = 1) -> list[subprocess.Popen[bytes]]:
+    def steady(self, count: int = 1, *, module: str = "worker") -> list[subprocess.Popen[bytes]]:
         """Start *count* workers and wait until every partition moves."""
         before = self.progress.mark()
-        started = [self.worker(index) for index in range(count)]
+        started = [self.worker(index, module=module) for index in range(count)]
         self.progress.wait(before, every_partition=True, within_s=3 * START_S)
         return started
 
