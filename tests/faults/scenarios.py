@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.faults import clock, disk, flood, memory, messages, network, poller_faults, soak
+from tests.faults import clock, credentials, disk, flood, memory, messages, network, poller_faults, soak
 from tests.faults.child import EMBEDDED_POINTS, POINTS
 from tests.faults.stand import START_S, Stand
 from tests.support.tcp_proxy import Toxics
@@ -278,6 +278,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="T16", fault="ten times the usual rate", cause=flood.too_fast, long=True),
     *_through_a_proxy(),
     *_through_a_filter(),
+    Scenario(
+        name="T24", fault="rights and users taken away", cause=credentials.revoked, stand=credentials.secured, long=True
+    ),
     Scenario(name="T25", fault="an hour of everything", cause=soak.soak, stand=soak.soaked, long=True),
     Scenario(name="T17", fault="two pollers on the same feeds", cause=poller_faults.two_at_once),
     Scenario(
