@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from tests.faults.oracle import KafkaView, Seen
 from tests.faults.stand import Stand, stand_of
@@ -94,7 +93,7 @@ def soak(stand: Soaked) -> None:
             stand.all_alive(workers[:1])
             if time.monotonic() > told + 60:
                 told = time.monotonic()
-                _tell(stand, samples[-1])
+                print(f"  {_line(stand, samples[-1])}", file=sys.stderr, flush=True)
     stand.drain(600)
     _judge(stand, samples)
 
@@ -152,24 +151,22 @@ def _faults(stand: Soaked, workers: list[subprocess.Popen[bytes]]) -> list[tuple
     ]
 
 
-def _tell(stand: Soaked, sample: Sample) -> None:
-    print(
-        f"  {sample.at / 60:5.1f} min: {stand.times} faults, {stand.progress.total():,} records committed,"
-        f" longest recovery {max(stand.recoveries):.1f} s; worker 0: {sample.used}; {_seen_store(stand)}",
-        file=sys.stderr,
-        flush=True,
+def _line(stand: Soaked, sample: Sample) -> str:
+    used, keys = _seen_store(stand)
+    return (
+        f"{sample.at / 60:5.1f} min: {stand.times} faults, {stand.progress.total():,} records committed,"
+        f" longest recovery {max(stand.recoveries):.1f} s; worker 0: {sample.used};"
+        f" Redis: {used / 2**20:.1f} MiB, {keys:,} keys"
     )
 
 
-def _seen_store(stand: Soaked) -> str:
+def _seen_store(stand: Soaked) -> tuple[int, int]:
+    """Return the store's memory in bytes and its keys."""
     client: Redis = Redis.from_url(stand.redis.url, socket_timeout=5)
     try:
-        used, keys = client.info("memory")["used_memory"], client.dbsize()
-    except RedisError as error:
-        return f"Redis: {error}"
+        return client.info("memory")["used_memory"], client.dbsize()
     finally:
         client.close()
-    return f"Redis: {used / 2**20:.1f} MiB, {keys:,} keys"
 
 
 def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
@@ -177,10 +174,12 @@ def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
     warm = [each for each in samples if each.at >= warm_up]
     slope = kib_per_hour([(each.at, each.used.rss_kib) for each in warm])
     stories = len(stand.view.records(stand.names.enriched))
-    stand.notes.append(
-        f"{samples[-1].at / 60:.0f} min, {stories:,} stories; worker 0: {slope / 1024:+.2f} MiB/h,"
-        f" from {warm[0].used} to {warm[-1].used}; {_seen_store(stand)}"
-    )
+    used, _ = _seen_store(stand)
+    stand.notes += [
+        _line(stand, samples[-1]),
+        f"worker 0: {slope / 1024:+.2f} MiB/h, from {warm[0].used} to {warm[-1].used}",
+        f"seen store: {stories:,} stories, {used / max(1, stories):.0f} bytes for each",
+    ]
     threads = [each.used.threads for each in warm]
     fds = [each.used.fds for each in warm]
     tenth = max(1, len(warm) // 10)
