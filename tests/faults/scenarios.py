@@ -14,7 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.faults import clock, credentials, disk, flood, memory, messages, network, poller_faults, soak
+from tests.faults import (
+    clock,
+    credentials,
+    disk,
+    flood,
+    memory,
+    messages,
+    network,
+    poller_faults,
+    rebalances,
+    soak,
+    stops,
+)
 from tests.faults.child import EMBEDDED_POINTS, POINTS
 from tests.faults.stand import START_S, Stand
 from tests.support.tcp_proxy import Toxics
@@ -175,18 +187,20 @@ def same_identity(stand: Stand) -> None:
             workers = [second]
 
 
-def terminated(stand: Stand, times: int) -> None:
-    """T22: SIGTERM under load: ends with 0 within the grace period, and comes back."""
-    with stand.load():
-        workers = stand.steady(2)
-        for turn in range(times):
-            time.sleep(stand.random.uniform(0.2, 1.5))
-            took = stand.stop(workers[turn % 2])
-            assert took < 10, f"it took {took:.1f} s to stop"
-            asked = stand.progress.mark()
-            workers[turn % 2] = stand.worker(turn % 2)
-            stand.times += 1
-            stand.recovered(asked, within_s=START_S, every_partition=True)
+def _by_plan() -> Iterator[Scenario]:
+    """Rebalances that somebody wants: with stopped workers that leave their group, and with such that do not."""
+    for name, leaves, words in (("", True, ""), ("-stays", False, ", stopped ones stay members")):
+        rolling = partial(rebalances.rolling_restart, leaves=leaves)
+        yield Scenario(name=f"T6-rolling{name}", fault=f"rolling restart of 4 workers{words}", cause=rolling)
+        less = partial(rebalances.scaled_in, leaves=leaves)
+        yield Scenario(name=f"T6-less{name}", fault=f"4 workers become 2: SIGTERM, kill -9{words}", cause=less)
+    yield Scenario(name="T6-more", fault="1 worker becomes 4", cause=rebalances.scaled_out)
+    yield Scenario(name="T6-sticky", fault="rebalance storm, cooperative-sticky", cause=_sticky_storm)
+
+
+def _sticky_storm(stand: Stand) -> None:
+    rebalances.share(stand, leaves=True, assignor="cooperative-sticky")
+    rebalance_storm(stand)
 
 
 def _through_a_proxy() -> Iterator[Scenario]:
@@ -260,12 +274,17 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(name="T4", fault="broker frozen 20 to 60 s", cause=broker_frozen, own=True),
     Scenario(name="T5", fault="worker frozen beyond its session", cause=worker_frozen),
     Scenario(name="T6", fault="rebalance storm", cause=rebalance_storm),
+    *_by_plan(),
     Scenario(name="T7", fault="batch slower than the group waits", cause=too_slow),
     Scenario(name="T8", fault="two workers with one identity", cause=same_identity),
     Scenario(name="T9", fault="poison of 12 kinds among good records", cause=messages.poison, tested=True),
     Scenario(name="T11", fault="output topics take less than before", cause=messages.limit_lowered),
     Scenario(name="T20-more", fault="raw topic gets more partitions", cause=messages.partitions_added),
-    Scenario(name="T22", fault="SIGTERM under load", cause=lambda stand: terminated(stand, 4 if stand.short else 20)),
+    Scenario(name="T22", fault="SIGTERM under load", cause=stops.worker),
+    Scenario(name="T22-poller", fault="SIGTERM while feeds are read", cause=stops.poller),
+    Scenario(name="T22-run", fault="SIGTERM to `dateline run`", cause=stops.whole_run),
+    Scenario(name="T22-start", fault="SIGTERM at any moment of a start", cause=stops.starting),
+    Scenario(name="T23", fault="SIGTERM while the broker is down or frozen", cause=stops.broker_gone, own=True),
     Scenario(name="R-restart", fault="Redis killed with -9 and restarted", cause=memory.restarted, own=True),
     Scenario(name="R-frozen", fault="Redis frozen", cause=memory.frozen, own=True),
     Scenario(name="R-full", fault="Redis out of memory", cause=memory.out_of_memory, own=True),
@@ -289,7 +308,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         cause=poller_faults.two_at_once,
         kafka=False,
     ),
-    Scenario(name="T22-poller", fault="poller: SIGTERM while it reads", cause=poller_faults.terminated),
     Scenario(name="P1", fault="poller: kill -9 at named points", cause=poller_faults.killed_at_points),
     Scenario(
         name="P1-embedded",

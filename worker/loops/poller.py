@@ -18,6 +18,7 @@ from typing import Any
 
 from worker import wire
 from worker.feed_config import FeedConfig
+from worker.loops.daemon_thread import DaemonThread
 from worker.loops.feed_poll import FeedPoll, Outcome
 from worker.loops.outbox import Outbox
 from worker.polling import Clock, Fetcher, Parse, PollerEvents, Summary
@@ -71,7 +72,7 @@ class Poller:
         """By feed the type of its state, where a newer major release wrote that."""
         self._closing = False
         self._slots = asyncio.Semaphore(self._settings.concurrency)
-        self._log_thread = ThreadPoolExecutor(1, thread_name_prefix="log")
+        self._log_thread = DaemonThread("log")
         self._parse_threads = ThreadPoolExecutor(self._settings.parse_threads, thread_name_prefix="parse")
         self._outbox = Outbox(log.appender, self._log_thread, events)
         self._poll = FeedPoll(
@@ -229,7 +230,7 @@ class Poller:
         self._closing = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._outbox.close(), _CLOSE_S)
-        self._log_thread.shutdown(wait=False, cancel_futures=True)
+        self._log_thread.shutdown()
         self._parse_threads.shutdown(wait=False, cancel_futures=True)
 
 
