@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -392,3 +393,21 @@ def test_a_limit_that_no_cutting_can_meet_stops_the_worker(tmp_path: Path, taxon
     bench.give(raw_article())
     with pytest.raises(RecordTooLarge, match=r"max\.message\.bytes=500"):
         bench.drain()
+
+
+def test_a_log_without_room_is_waited_for_however_long_it_takes(bench: Bench, tmp_path: Path) -> None:
+    """A limit on file sizes stands in for the full disk; the seen store has room, so that the commits fail."""
+    bench.seen = SqliteSeen(":memory:")
+    worker = bench.worker()
+    bench.give(*(raw_article(f"n{n}", title=f"Report {n}", summary=SANCTIONS * 20) for n in range(40)))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = max(path.stat().st_size for path in tmp_path.iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    try:
+        assert [worker.step(timeout_s=0.2) for _ in range(enricher.FAILURES_IN_A_ROW + 1)] == [0] * 6
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {str(reason).partition(":")[0] for reason in bench.heard.reasons} == {"log"}  # not a failed transaction
+    bench.drain(worker)
+    assert len(bench.ends()) == 40
+    assert set(bench.ends().values()) == {1}
