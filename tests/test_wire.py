@@ -302,7 +302,7 @@ def test_a_duplicate_tells_its_whole_verdict_and_what_it_was_given_on() -> None:
 
     published = wire.decode_published(replace(record, timestamp_ms=1_000))
     assert published == Published(
-        fingerprint=fingerprint(), verdict=COPY, at=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), routes=()
+        fingerprint=fingerprint(), verdict=COPY, at=datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), routes=None
     )
 
 

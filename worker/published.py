@@ -67,6 +67,7 @@ def judged_header(fingerprint: Fingerprint, verdict: Verdict) -> tuple[str, byte
 def read_judged(record: LogRecord, raw: Coordinates) -> Published | None:
     """Return what *record*, made of the one at *raw*, says of its verdict; None when it does not say it."""
     headers = dict(record.headers)
+    routes = headers.get("routes")
     try:
         story, feed, kind = (record.key or b"").decode(), headers["feed"].decode(), headers["kind"].decode()
         judged = _decode(base64.b64decode(headers[HEADER], validate=True))
@@ -99,7 +100,7 @@ def read_judged(record: LogRecord, raw: Coordinates) -> Published | None:
         ),
         verdict=verdict,
         at=datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
-        routes=tuple(filter(None, headers.get("routes", b"").decode("ascii", "replace").split(","))),
+        routes=None if routes is None else tuple(filter(None, routes.decode("ascii", "replace").split(","))),
     )
 
 

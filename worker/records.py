@@ -242,7 +242,8 @@ class Published:
     verdict: Verdict
     at: datetime
     """When it was written."""
-    routes: tuple[str, ...] = ()
+    routes: tuple[str, ...] | None = None
+    """On which a version went out; None: of no matter."""
     may_come_again: bool = False
     """Whether the raw record may be read again, so that its verdict must be kept."""
 

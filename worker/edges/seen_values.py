@@ -82,7 +82,8 @@ def restoring(published: Sequence[Published]) -> Transaction[None]:
     routed = [
         RoutedVersion(story=item.verdict.story, version=item.verdict.version, routes=item.routes)
         for item in published
-        if item.routes
+        # Also of a version on no route: else the next one would leave those of the version before.
+        if item.routes is not None and (item.routes or item.verdict.kind is VerdictKind.UPDATE)
     ]
 
     def run(fetch: Fetch) -> tuple[None, Writes]:

@@ -137,7 +137,7 @@ class Rebuilding:
             return None
         if wire.header(record.headers, "reprocessed") is not None:
             # A replay judged with a memory of its own; but a version that it sent was sent.
-            return replace(item, routes=()) if item.verdict.kind in (VerdictKind.NEW, VerdictKind.UPDATE) else None
+            return replace(item, routes=None) if item.verdict.kind in (VerdictKind.NEW, VerdictKind.UPDATE) else None
         raw = item.fingerprint.raw
         ahead = raw.offset >= committed.get((raw.topic, raw.partition), 0)
         return replace(item, may_come_again=ahead or item.at > self._clock.now() - REPEATABLE)
