@@ -27,8 +27,9 @@ from tests.support.kafka_members import (
 from tests.support.services import KafkaBroker, free_ports
 from tests.support.waiting import until
 from worker.edges.kafka_log import KafkaLog
-from worker.edges.kafka_member import KafkaMember, Membership
+from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_settings import KafkaSettings
+from worker.edges.kafka_standing import Membership
 from worker.ports import (
     Batch,
     Fenced,

@@ -141,8 +141,10 @@ def test_an_offset_behind_the_end_is_left_loudly(scene: Scene) -> None:
 
 
 def test_a_new_group_and_a_rewind_are_no_resets(scene: Scene) -> None:
-    fill(scene.log, scene.source, b"a")
     member = scene.join()
+    until(lambda: member.poll(timeout_s=0.1).records == () and member.assigned())
+    member.rewind()
+    fill(scene.log, scene.source, b"a")
     next_batch(member)
     member.rewind()
     assert carry_on(member, []) == [b"a"]

@@ -76,10 +76,10 @@ def test_a_worker_stuck_in_a_commit_is_ended(
     assert worker.wait(timeout=30) == (ExitCode.RESTART if stop else ExitCode.WATCHDOG)
     assert time.monotonic() - began < 14
     assert "in commit_transaction" in said(installation)
-
-    feed(installation, "b")
-    start(installation)
-    until(lambda: published(installation) == 2, within_s=60)
+    if not stop:
+        feed(installation, "b")
+        start(installation)
+        until(lambda: published(installation) == 2, within_s=60)
 
 
 def test_of_two_workers_with_one_identity_the_older_ends_though_idle_and_the_newer_works(
@@ -114,12 +114,10 @@ def test_a_damaged_batch_ends_the_worker_which_says_how_to_go_on_behind_it(
     proxied_kafka.start()
     feed(installation, "c")
 
-    for _ in range(2):  # a restart does not help
-        assert start(installation).wait(timeout=60) == ExitCode.UNREADABLE
+    assert start(installation).wait(timeout=60) == ExitCode.UNREADABLE
     words = "the batch of offsets 0 to 1 cannot be unpacked (its checksum is wrong); behind it: 2"
     lines = [line for line in said(installation).splitlines() if words in line]
-    assert len(lines) == 2
-    assert all(f"reading {raw}, partition 0: " in line for line in lines)
+    assert [f"reading {raw}, partition 0: " in line for line in lines] == [True]
     assert published(installation) == 0
 
     group = installation.environ["DATELINE_KAFKA_GROUP_PREFIX"] + "enrich"

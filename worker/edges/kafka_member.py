@@ -15,18 +15,18 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata
 
 from worker import ports
-from worker.edges import kafka_batches, kafka_clients, kafka_errors
+from worker.edges import kafka_batches, kafka_clients, kafka_errors, kafka_standing
 from worker.edges.kafka_positions import Positions
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, to_log_record
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings, joining
+from worker.edges.kafka_standing import Membership
 from worker.edges.kafka_topics import KafkaTopics
 from worker.ports import (
     Batch,
@@ -39,19 +39,6 @@ from worker.ports import (
 
 _LOG = logging.getLogger(__name__)
 _CLIENT_ERRORS = (KafkaError, ValueError, RuntimeError, OSError)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
-    """The proof under which a batch was read: the group's, and how often we had rewound by then."""
-
-    group: ConsumerGroupMetadata
-    rewinds: int
-
-    @property
-    def valid(self) -> bool:
-        """A member that lost its group reports (-1, ""), and brokers do not fence exactly that."""
-        return bool(self.group.generation_id >= 0 and self.group.member_id)
 
 
 class KafkaMember:
@@ -114,12 +101,10 @@ class KafkaMember:
             raise failure from error
         finally:
             self._beat()
-        self._check_displaced()
+        self._check_standing(idle=not found)
         if anew := self._positions.made_anew():
             self._begin_anew(anew)
             return Batch()
-        if not found:
-            self._check_contact()
         membership = Membership(group=self._consumer.group_metadata(), rewinds=self._rewinds)
         self._follow_assignment(found)
         if not found:
@@ -200,28 +185,13 @@ class KafkaMember:
         if self._stopped is not None:
             raise self._stopped
 
-    def _check_displaced(self) -> None:
-        """
-        Stop when another process has joined under our identity: an idle member would else wait for ever.
-
-        The client's heartbeat is told so, switches itself off and says nothing; else it is off only while joining.
-        """
-        coordinator = self._consumer._coordinator  # noqa: SLF001
-        with coordinator._lock:  # noqa: SLF001
-            displaced = coordinator.stable() and not coordinator.rejoining and not coordinator._heartbeat_enabled  # noqa: SLF001
-        if displaced:
+    def _check_standing(self, *, idle: bool) -> None:
+        """Stop when another process has our identity; raise LogUnavailable when we are cut off instead of idle."""
+        if kafka_standing.displaced(self._consumer):
             self._stop(Fenced(f"another process has joined {self._group} as {self._identity}"))
             self._check_alive()
-
-    def _check_contact(self) -> None:
-        """
-        Raise LogUnavailable when nothing came, and the group has not answered for a session: we are cut off, not idle.
-
-        The client would go on for ever without a word.
-        """
-        answered = self._consumer._coordinator.heartbeat.last_receive  # noqa: SLF001
-        silent_s = time.monotonic() - max(self._joined_at, answered)
-        if silent_s > self._settings.session_timeout_ms / 1000:
+        silent_s = kafka_standing.unanswered_s(self._consumer, since=self._joined_at)
+        if idle and silent_s > self._settings.session_timeout_ms / 1000:
             if (refused := kafka_clients.refusal(self._consumer)) is not None:
                 self._stop(refused)
                 raise refused

@@ -1,0 +1,43 @@
+"""
+What the client library knows of a member's standing in its group, and keeps to itself.
+
+Reaches into kafka-python 3.0, pinned below 3.1.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from kafka.structs import ConsumerGroupMetadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """The proof under which a batch was read: the group's, and how often we had rewound by then."""
+
+    group: ConsumerGroupMetadata
+    rewinds: int
+
+    @property
+    def valid(self) -> bool:
+        """A member that lost its group reports (-1, ""), and brokers do not fence exactly that."""
+        return bool(self.group.generation_id >= 0 and self.group.member_id)
+
+
+def displaced(consumer: Any) -> bool:
+    """
+    Tell whether another process has joined under the identity of *consumer*; an idle one would else wait for ever.
+
+    Its heartbeat is told so, switches itself off and says nothing; else it is off only while joining.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    with coordinator._lock:  # noqa: SLF001
+        return bool(coordinator.stable() and not coordinator.rejoining and not coordinator._heartbeat_enabled)  # noqa: SLF001
+
+
+def unanswered_s(consumer: Any, *, since: float) -> float:
+    """Return for how long the group has not answered, counted from *since* at the earliest: the client never says."""
+    answered: float = consumer._coordinator.heartbeat.last_receive  # noqa: SLF001
+    return time.monotonic() - max(since, answered)
