@@ -126,4 +126,7 @@ def ensure_topics(log: Log, specs: Iterable[TopicSpec], *, create: bool) -> None
     there = log.topics()
     missing = sorted(spec.name for spec in wanted if spec.name not in there)
     if missing:
-        raise WrongSettings(f"missing topics: {', '.join(missing)}; `dateline topics apply` creates them")
+        raise WrongSettings(
+            f"missing topics: {', '.join(missing)}; `dateline topics apply` creates them. With access rights in force:"
+            " a broker hides the topics that we have no right to describe"
+        )
