@@ -95,6 +95,6 @@ def nowhere_to_write(stand: Stand) -> None:
                 died = stand.kill(workers[turn % 2])
                 workers[turn % 2] = stand.worker(turn % 2)
                 stand.recovered(died, within_s=BACK_S, every_partition=True)
+            until(lambda: not any(map(stand.unready, workers)), within_s=BACK_S, what="all workers ready")
             stand.all_alive(workers)
-            assert not any(map(stand.unready, workers))
         stand.drain()
