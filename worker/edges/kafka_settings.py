@@ -45,7 +45,8 @@ class KafkaSettings:
     """For topics that are created; -1 = what the broker's default says."""
     session_timeout_ms: int = 15_000
     """How long a dead member keeps its partitions."""
-    heartbeat_interval_ms: int = 3_000
+    heartbeat_interval_ms: int = 1_000
+    """So long a member may not know that its group moves partitions, and for so long they stand still."""
     request_timeout_ms: int = 15_000
     delivery_timeout_ms: int = 30_000
     transaction_timeout_ms: int = 45_000
