@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
+from tests.faults.poller_faults import newsroom
 from tests.faults.stand import Stand, stand_of
 from tests.faults.usage import Usage, usage
 from tests.support.namespace import Namespace
@@ -178,6 +179,31 @@ def lossy(stand: Apart) -> None:
         stand.all_alive(workers)
         stand.filter()
         stand.recovered(stand.progress.mark(), within_s=HEALED_S, every_partition=True)
+
+
+def poller_behind_it(stand: Proxied) -> None:
+    """Do each of these to a poller, and to the worker behind it."""
+    stand.installation.environ |= stand.surroundings
+    bad = (
+        Toxics(delay_s=1.0),
+        Toxics(stalls=0.3),
+        Toxics(slice_bytes=64),
+        Toxics(limit_bytes=20_000),
+        Toxics(silent=True),
+    )
+    with newsroom(stand) as room:
+        poller = room.poller(port=room.port)
+        room.until_ready()
+        for toxics in bad * (1 if stand.short else 4):
+            _set((stand.to_kafka,), toxics)
+            time.sleep(12)
+            for _ in range(5):
+                time.sleep(stand.random.uniform(0.1, 1.0))
+                stand.to_kafka.reset()
+            _set((stand.to_kafka,), HARMLESS)
+            stand.times += 1
+            room.recovered(time.monotonic(), room.appended(), within_s=HEALED_S)
+            assert poller.poll() is None, f"the poller ended with {poller.returncode}"
 
 
 @contextmanager

@@ -218,6 +218,7 @@ def _through_a_proxy() -> Iterator[Scenario]:
         "T19-reset": ("connections reset again and again", network.resets),
         "T19-limit": ("connections reset after 2, 50, 500 kB", network.limited),
         "T19-silent": ("nothing passes, connections stay open", network.silent),
+        "T19-poller": ("poller: all of these", network.poller_behind_it),
         "T19-refused": ("connections reset and refused", network.refused),
     }
     for name, (fault, cause) in ends.items():
