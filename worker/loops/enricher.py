@@ -48,7 +48,7 @@ from worker.stages.refusals import Limits
 
 FAILURES_IN_A_ROW = 5
 """So many failed transactions one after another, and the process is better started afresh."""
-MAX_BACKOFF_S = 15.0
+MAX_BACKOFF_S = 5.0
 IDLE_ASK_S = 1.0
 """How often a worker without records asks whether the seen store is still the one that it knows."""
 
