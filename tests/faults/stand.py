@@ -25,7 +25,7 @@ from worker.edges.data_folder import LOG_FILE
 
 PARTITIONS = 6
 DRAIN_S = 120.0
-START_S = 30.0
+START_S = 60.0
 """What a worker's start may take when nothing is wrong."""
 _STOP_S = 60.0
 S = TypeVar("S", bound="Stand")
