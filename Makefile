@@ -37,7 +37,8 @@ bench: $(DEVELOP) ## measure speed and latency against their limits (about 10 mi
 quality: $(DEVELOP) ## measure how right the tags are
 	@$(BIN)/python -m tests.quality $(ARGS)
 
-faults: $(DEVELOP) ## kill, freeze and fill things under load, and count what is lost or doubled (about 20 minutes)
+faults: $(DEVELOP) ## kill, freeze and fill things under load, and count what is lost or doubled (about 30 minutes)
+	@$(BIN)/python -m pytest -m faults
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 faults-long: $(DEVELOP) ## bad networks, full disks, floods, and an hour of everything (about 3 hours; some need root)

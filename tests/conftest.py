@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
 S = TypeVar("S", bound=services.Service)
 T = TypeVar("T")
 _NOT_RUN = pytest.StashKey[Counter[str]]()
+_LEFT_OUT = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")
@@ -124,6 +125,14 @@ def _reason(error: ServiceUnavailable) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_NOT_RUN] = Counter()
+    config.stash[_LEFT_OUT] = 0
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count the slow ones that `-m 'not faults'` left out."""
+    for item in items:
+        if item.get_closest_marker("faults") and "faults" in item.config.option.markexpr:
+            item.config.stash[_LEFT_OUT] += 1
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -141,6 +150,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     not_run = config.stash.get(_NOT_RUN, None)
+    if reporter is not None and config.stash.get(_LEFT_OUT, 0):
+        reporter.write_line(
+            f"NOT SELECTED: {config.stash[_LEFT_OUT]} tests of minutes of faults: make faults runs them"
+        )
     if reporter is None or not not_run:
         return
     for reason, count in sorted(not_run.items()):

@@ -239,9 +239,7 @@ def _through_a_filter() -> Iterator[Scenario]:
 
 
 SCENARIOS: tuple[Scenario, ...] = (
-    Scenario(
-        name="T1", fault="kill -9 at named points", cause=lambda stand: killed_at_points(stand, POINTS), tested=True
-    ),
+    Scenario(name="T1", fault="kill -9 at named points", cause=lambda stand: killed_at_points(stand, POINTS)),
     Scenario(name="T1-takeover", fault="kill -9, another takes over", cause=taken_over, tested=True),
     Scenario(
         name="T1-embedded",
@@ -318,7 +316,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         fault="poller: kill -9 at named points, embedded log",
         cause=poller_faults.killed_at_points,
         kafka=False,
-        tested=True,
     ),
     Scenario(name="P2", fault="poller: kill -9 at random", cause=poller_faults.killed_at_random),
     Scenario(

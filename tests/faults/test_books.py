@@ -30,6 +30,7 @@ def metrics(port: int) -> dict[str, float]:
     return sums
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_after_kills_the_books_of_the_worker_and_of_the_audit_close(installation: Installation) -> None:
     assert installation.run("topics", "apply").returncode == 0

@@ -96,6 +96,7 @@ class Desk:
         until(lambda: len(ends(self.installation)) >= count, within_s=60, what=what)
 
 
+@pytest.mark.faults
 def test_a_clock_that_is_set_loses_doubles_and_holds_up_nothing(installation: Installation) -> None:
     desk = Desk(installation)
     assert installation.run("topics", "apply").returncode == 0

@@ -40,6 +40,7 @@ def dead_letters(installation: Installation) -> Counter[int]:
     return Counter(place.partition for place in places if place)
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_all_bad_stops_the_worker_and_no_restart_drains_the_topic(installation: Installation) -> None:
     give(installation, 2_000, bad_every=1)
@@ -57,6 +58,7 @@ def test_all_bad_stops_the_worker_and_no_restart_drains_the_topic(installation: 
     assert all("partition " in line and "not-json" in line for line in told)
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_a_tenth_of_bad_records_stops_nothing(installation: Installation) -> None:
     give(installation, 1_000, bad_every=10)

@@ -104,6 +104,7 @@ def blocked(port: int, words: str) -> Callable[[], bool]:
     return told
 
 
+@pytest.mark.faults
 def test_a_full_disk_is_waited_for_and_nothing_is_lost_or_doubled(tmp_path: Path, processes: list[Process]) -> None:
     with small_disk(tmp_path / "disk", "size=96m") as disk:
         installation = Installation(disk.folder)
@@ -137,6 +138,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost_or_doubled(tmp_path: Path
         assert len(stories) >= 700 + FROM_FEEDS
 
 
+@pytest.mark.faults
 def test_a_full_table_of_inodes_is_waited_for_too(tmp_path: Path, processes: list[Process]) -> None:
     with small_disk(tmp_path / "disk", "size=32m,nr_inodes=12") as disk:
         if not disk.mounted:
@@ -300,6 +302,7 @@ def test_a_log_whose_write_ahead_log_was_deleted_is_an_older_one_and_goes_on(
     assert keys <= {record.key for record in installation.read([installation.topics.enriched])}
 
 
+@pytest.mark.faults
 def test_workers_pollers_and_readers_share_the_files(embedded: Installation, processes: list[Process]) -> None:
     feeds = write_feeds(embedded.folder, feeds=FEEDS, entries=ENTRIES)
     assert embedded.run("topics", "apply").returncode == 0
@@ -364,6 +367,7 @@ def stopped(process: Process) -> bool:
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="need /proc: not Linux")
 def test_a_process_stopped_in_its_transaction_is_waited_for(embedded: Installation, processes: list[Process]) -> None:
     feeds = write_feeds(embedded.folder, feeds=FEEDS, entries=ENTRIES)
@@ -388,6 +392,7 @@ def test_a_process_stopped_in_its_transaction_is_waited_for(embedded: Installati
     assert Counter(Counter(ends(embedded)).values()) == {1: FROM_FEEDS}
 
 
+@pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="need /proc: not Linux")
 def test_a_member_stopped_for_longer_than_its_session_cannot_commit(tmp_path: Path, processes: list[Process]) -> None:
     log = SqliteLog.open(tmp_path / LOG_FILE, session_timeout_s=1)

@@ -58,6 +58,7 @@ def said(installation: Installation) -> str:
     return "".join(path.read_text("utf-8", "replace") for path in sorted(installation.folder.glob("enrich-*.log")))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("stop", [False, True])
 def test_a_worker_stuck_in_a_commit_is_ended(
     tmp_path: Path, proxied_kafka: ProxiedBroker, redis: RedisServer, start: Start, stop: bool
@@ -82,6 +83,7 @@ def test_a_worker_stuck_in_a_commit_is_ended(
         until(lambda: published(installation) == 2, within_s=60)
 
 
+@pytest.mark.faults
 def test_of_two_workers_with_one_identity_the_older_ends_though_idle_and_the_newer_works(
     tmp_path: Path, kafka: KafkaBroker, redis: RedisServer, start: Start
 ) -> None:
@@ -97,6 +99,7 @@ def test_of_two_workers_with_one_identity_the_older_ends_though_idle_and_the_new
     assert newer.poll() is None
 
 
+@pytest.mark.faults
 def test_a_damaged_batch_ends_the_worker_which_says_how_to_go_on_behind_it(
     tmp_path: Path, proxied_kafka: ProxiedBroker, redis: RedisServer, start: Start
 ) -> None:

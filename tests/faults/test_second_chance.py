@@ -52,6 +52,7 @@ def retry(installation: Installation, *options: str) -> str:
     return ran.stdout.decode().strip()
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_a_record_sent_again_and_again_becomes_one_story(installation: Installation) -> None:
     """Some have keys that do not name their story: only their value does."""

@@ -75,6 +75,7 @@ def readiness(port: int) -> str:
         return ""
 
 
+@pytest.mark.faults
 @pytest.mark.kafka
 @pytest.mark.redis
 @pytest.mark.timeout(240)

@@ -69,6 +69,7 @@ def test_a_process_that_waits_for_its_log_ends_at_once_and_well(
             process.wait()
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(90)
 def test_a_poller_ends_although_the_log_has_not_taken_its_articles(tmp_path: Path) -> None:
     installation = Installation(tmp_path)

@@ -29,6 +29,7 @@ def record(number: int, topic: str) -> NewRecord:
     return made
 
 
+@pytest.mark.faults
 def test_a_newer_record_waits_and_the_other_partitions_go_on(installation: Installation) -> None:
     assert installation.run("topics", "apply").returncode == 0
     raw = installation.topics.raw
