@@ -75,15 +75,16 @@ def killed_at_points(stand: Stand, points: dict[str, Callable[[int], None]]) -> 
 
 
 def killed_at_random(stand: Stand, kills: int, per_second: float) -> None:
-    """T2: two workers, one after the other killed at any moment and back at once."""
+    """T2: two workers, now one and now the other killed at any moment and back at once; progress after each fifth."""
     with stand.load(per_second):
         workers = stand.steady(2)
-        for _ in range(kills):
+        for kill in range(1, kills + 1):
             index = stand.random.randrange(2)
-            time.sleep(stand.random.uniform(0.0, 1.5))
+            time.sleep(stand.random.uniform(0.0, 4.0))
             died = stand.kill(workers[index])
             workers[index] = stand.worker(index)
-            stand.recovered(died, within_s=START_S, every_partition=True)
+            if kill % 5 == 0:
+                stand.recovered(died, within_s=START_S, every_partition=True)
 
 
 def taken_over(stand: Stand) -> None:
