@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from kafka.errors import KafkaError
 
-from worker.edges import kafka_batches, kafka_clients, kafka_errors
+from worker.edges import kafka_batches, kafka_clients, kafka_errors, kafka_sockets
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_reader import KafkaReader
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, size_outside
@@ -91,6 +91,7 @@ class KafkaLog:
         self, settings: KafkaSettings, *, beat: Callable[[], None] = _nothing, reset: Callable[[], None] = _nothing
     ) -> None:
         kafka_batches.install()
+        kafka_sockets.install()
         self._settings = settings
         self._beat = beat
         self._reset = reset
