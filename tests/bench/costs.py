@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.parts import Stand
-from tests.bench.pollers import INTERVAL_S, Polls, list_cpu_s, polls, started
+from tests.bench.pollers import INTERVAL_S, Polls, list_cpu_s, lookup_cpu_us, polls, started
 from tests.bench.slope import worked
-from tests.bench.storage import stored
+from tests.bench.storage import on_disk, stored
 from tests.support.installation import Installation
 from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
 
@@ -73,6 +73,7 @@ def feeds(place: Place) -> None:
         print(f"feeds: {kind}, {shards} poller(s), {place.feeds} feeds each, every {INTERVAL_S} s")
         for its in polls(place.installation(f"feeds-{kind}-{shards}"), feeds=place.feeds, shards=shards, kind=kind):
             print(f"  {_polls(its)}", flush=True)
+    print(f"feeds: a look-up of a name, which the polls above did not need: {lookup_cpu_us():,.0f} µs CPU", flush=True)
 
 
 def _polls(its: Polls) -> str:
@@ -88,10 +89,12 @@ def start(place: Place) -> None:
         opml, plain = list_cpu_s(place.folder, number)
         print(f"start: a list of {number:,} feeds is read in {opml:.1f} CPU s (OPML), {plain:.1f} (YAML)", flush=True)
     for number, shard in [(1, "0/1"), *((number, "0/1") for number in place.states), (place.states[-1], "3/10")]:
-        its = started(place.installation(f"start-{number}-{shard[0]}"), feeds=number, shard=shard)
+        installation = place.installation(f"start-{number}-{shard[0]}")
+        its = started(installation, feeds=number, shard=shard)
+        size = on_disk(place.kafka.bootstrap, installation.topics.prefix)["feed-state"]
         print(
             f"start: {number:,} states, shard {shard}, {its.feeds:,} feeds: to the first fetch {its.cpu_s:.1f} CPU s,"
-            f" {its.wall_s:.1f} s by the clock, then {its.rss_mib:.0f} MiB",
+            f" {its.wall_s:.1f} s by the clock, then {its.rss_mib:.0f} MiB; on disk {size / number:,.0f} bytes a feed",
             flush=True,
         )
 

@@ -96,7 +96,7 @@ def stored(stand: Stand, count: int, *, batch: int) -> Stored:
         articles=count,
         cpu_s=float(str(result["cpu_s"])),
         value_bytes=values / count,
-        on_disk=_on_disk(stand),
+        on_disk=on_disk(stand.bootstrap, stand.prefix),
         memory=memory - before,
         file=file - file_before,
         keys=_keys(server, stand.prefix, count),
@@ -108,18 +108,17 @@ def _memory(server: Any) -> tuple[int, int]:
     return int(info["used_memory"]), int(info.get("aof_current_size", 0))
 
 
-def _on_disk(stand: Stand) -> dict[str, int]:
-    admin = KafkaAdminClient(bootstrap_servers=stand.bootstrap)
+def on_disk(bootstrap: str, prefix: str) -> dict[str, int]:
+    """Return the bytes of each topic that begins with *prefix*, by the rest of its name, and of the broker's own."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         sizes: Counter[str] = Counter()
         for broker in admin.describe_log_dirs():
             for folder in broker["log_dirs"]:
                 for topic in folder["topics"]:
                     name = topic["name"]
-                    if name.startswith((stand.prefix, "__")):
-                        sizes[name.removeprefix(stand.prefix)] += sum(
-                            each["partition_size"] for each in topic["partitions"]
-                        )
+                    if name.startswith((prefix, "__")):
+                        sizes[name.removeprefix(prefix)] += sum(each["partition_size"] for each in topic["partitions"])
         return {name: size for name, size in sorted(sizes.items()) if size}
     finally:
         admin.close()
