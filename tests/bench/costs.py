@@ -56,7 +56,7 @@ class Place:
 def storage(place: Place) -> None:
     """Print what articles leave in the broker and in the seen store: worked off as a backlog, and one by one."""
     for name, count, batch in (("backlog", place.articles, 500), ("single", place.articles // 10, 1)):
-        its = stored(place.stand(f"costs-{name}"), count, batch=batch)
+        its = stored(place.stand(f"costs-{name}"), (place.kafka, place.redis), count, batch=batch)
         print(f"storage: {count:,} articles of {its.value_bytes:,.0f} bytes, {batch} in a transaction")
         for topic, size in its.on_disk.items():
             print(f"  on disk, {topic:<20} {size / count:8,.0f} bytes an article")
@@ -64,7 +64,8 @@ def storage(place: Place) -> None:
         print(f"  seen store, append-only file  {its.file / count:8,.0f} bytes an article")
         for kind, (number, bytes_each) in its.keys.items():
             print(f"    {kind:<10} {number:6.2f} keys an article of {bytes_each:5,.0f} bytes")
-        print(f"  worker                        {its.cpu_s / count * 1e6:8,.0f} µs CPU an article", flush=True)
+        for service, used in {"worker": its.cpu_s, **its.services_cpu_s}.items():
+            print(f"  {service:<29} {used / count * 1e6:8,.0f} µs CPU an article", flush=True)
 
 
 def feeds(place: Place) -> None:
@@ -102,12 +103,15 @@ def start(place: Place) -> None:
 def slope(place: Place) -> None:
     """Print what one worker and two make of the same backlog."""
     for workers in (1, 2):
-        its = worked(place.installation(f"slope-{workers}"), workers=workers, count=place.articles)
+        services = (place.kafka, place.redis)
+        its = worked(place.installation(f"slope-{workers}"), services, workers=workers, count=place.articles)
+        beside = ", ".join(f"{name} {used / its.articles * 1e6:.0f}" for name, used in its.services_cpu_s.items())
         shares = " + ".join(f"{share:.0%}" for share in its.shares)
         each = " + ".join(f"{used:.1f}" for used in its.cpu_s)
         print(
             f"slope: {workers} worker(s): {its.articles:,} articles ({shares}), {each} CPU s,"
-            f" {its.per_cpu_second:,.0f} articles/CPU s, {its.per_second:,.0f} articles/s",
+            f" {its.per_cpu_second:,.0f} articles/CPU s, {its.per_second:,.0f} articles/s;"
+            f" µs CPU an article: {beside}",
             flush=True,
         )
 
@@ -129,7 +133,7 @@ def main() -> int:
     print(f"{os.cpu_count()} cores, load {load:.1f}" + (": busy, times by the clock are too long" if load > 1 else ""))
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dateline-costs-"))
-        kafka, redis = KafkaBroker(), RedisServer("--appendonly", "yes", "--appendfsync", "everysec")
+        kafka, redis = KafkaBroker(own=True), RedisServer("--appendonly", "yes", "--appendfsync", "everysec")
         try:
             for service in (kafka, redis):
                 stack.callback(service.remove)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from tests.bench.pollers import cpu_s, metric
 from tests.bench.storage import worded
 from tests.support.installation import Installation
-from tests.support.services import lasting_port
+from tests.support.services import Service, lasting_port
 from worker import wire
 from worker.ports import NewRecord
 
 START_S = 120.0
 PATIENCE_S = 600.0
-_WARM_UP = 2_000
+_WARM_UP = 10_000
+"""At most so many articles until all workers have joined."""
 _CHUNK = 500
 
 
@@ -29,6 +30,8 @@ class Worked:
     shares: tuple[float, ...]
     """Of the articles, by worker."""
     cpu_s: tuple[float, ...]
+    services_cpu_s: Mapping[str, float]
+    """Of broker and seen store meanwhile, by name."""
     wall_s: float
     """Until the last is committed, from before the first is appended."""
 
@@ -41,7 +44,7 @@ class Worked:
         return self.articles / self.wall_s
 
 
-def worked(installation: Installation, *, workers: int, count: int) -> Worked:
+def worked(installation: Installation, services: Sequence[Service], *, workers: int, count: int) -> Worked:
     """Start *workers* workers, let them warm up on some articles, then give them *count*."""
     now = datetime.now(UTC)
     records = [wire.raw_record(each, topic=installation.topics.raw, now=now) for each in worded(_WARM_UP + count)]
@@ -54,11 +57,18 @@ def worked(installation: Installation, *, workers: int, count: int) -> Worked:
             stack.callback(process.wait)
             stack.callback(process.terminate)
             running.append(process)
-        _until(lambda: all(_value(port, "dateline_assigned_partitions") for port in ports), START_S)
-        _append(installation, records[:_WARM_UP])
+        deadline, warm = time.monotonic() + START_S, 0
+        # A worker says what it owns once it has committed some of it.
+        while not all(_value(port, "dateline_assigned_partitions") for port in ports):
+            assert time.monotonic() < deadline, "not all workers have joined"
+            _append(installation, records[warm : min(warm + _CHUNK, _WARM_UP)])
+            warm = min(warm + _CHUNK, _WARM_UP)
+            time.sleep(2)
+        _append(installation, records[warm:_WARM_UP])
         _until(lambda: _done(ports) >= _WARM_UP, PATIENCE_S)
         shares = [_value(port, "dateline_records_total") for port in ports]
         cpu = [cpu_s(process.pid) for process in running]
+        services_cpu = {service.name: cpu_s(service.pid) for service in services}
         began = time.monotonic()
         _append(installation, records[_WARM_UP:])
         _until(lambda: _done(ports) >= len(records), PATIENCE_S)
@@ -70,6 +80,7 @@ def worked(installation: Installation, *, workers: int, count: int) -> Worked:
                 for port, before in zip(ports, shares, strict=True)
             ),
             cpu_s=tuple(cpu_s(process.pid) - before for process, before in zip(running, cpu, strict=True)),
+            services_cpu_s={each.name: cpu_s(each.pid) - services_cpu[each.name] for each in services},
             wall_s=took,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +19,8 @@ from tests.bench.articles import SIZE, articles
 from tests.bench.enrich import enrich
 from tests.bench.measure import ready_log
 from tests.bench.parts import Stand
+from tests.bench.pollers import cpu_s
+from tests.support.services import Service
 from worker import wire
 from worker.records import RawArticle
 
@@ -30,7 +32,7 @@ _WORDS_A_PARAGRAPH = 60
 _SAMPLE = 4_000
 _KINDS = {b"s": "stories", b"v": "routes", b"r": "verdicts"}
 """
-By the first letter of a key behind the tag; all others lead from a link, GUID, text or band to a story.
+By the first letter of a key behind the tag; all others lead from a link, GUID or text to a story.
 
 Verdicts are forgotten an hour after their commit, all else after `seen.ttl`.
 """
@@ -43,6 +45,8 @@ class Stored:
     articles: int
     cpu_s: float
     """Of the worker."""
+    services_cpu_s: dict[str, float]
+    """Of broker and seen store meanwhile, by name."""
     value_bytes: float
     """Of a raw record's value, before compression."""
     on_disk: dict[str, int]
@@ -75,11 +79,12 @@ def worded(count: int) -> Iterator[RawArticle]:
         yield replace(article, content="\n".join(parts))
 
 
-def stored(stand: Stand, count: int, *, batch: int) -> Stored:
+def stored(stand: Stand, services: Sequence[Service], count: int, *, batch: int) -> Stored:
     """Append *count* articles and work them off, *batch* at a time; say what lies where then."""
     server = redis.Redis.from_url(stand.redis)
     with ready_log(stand) as log:
         before, file_before = _memory(server)
+        cpu = {service.name: cpu_s(service.pid) for service in services}
         values, chunk, appender = 0, [], log.appender()
         for number, article in enumerate(worded(count), 1):
             record = wire.raw_record(article, topic=stand.topics.raw, now=datetime.now(UTC))
@@ -95,6 +100,7 @@ def stored(stand: Stand, count: int, *, batch: int) -> Stored:
     return Stored(
         articles=count,
         cpu_s=float(str(result["cpu_s"])),
+        services_cpu_s={service.name: cpu_s(service.pid) - cpu[service.name] for service in services},
         value_bytes=values / count,
         on_disk=on_disk(stand.bootstrap, stand.prefix),
         memory=memory - before,
