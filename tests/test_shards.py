@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import socket
+import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -58,13 +58,25 @@ def test_two_shards_become_three_and_no_entry_is_lost_or_new_twice(installation:
     assert {item.kind.value for item in duplicates if isinstance(item, Duplicate)} <= {"repeat"}
 
 
-def test_the_host_name_gives_the_shard_or_ends_with_wrong_settings(installation: Installation, tmp_path: Path) -> None:
-    feeds = str(write_feeds(tmp_path, feeds=1, entries=1))
-    assert installation.run("topics", "apply").returncode == 0
-    ran = installation.run("poll", "--once", "--feeds", feeds, environ={"DATELINE_POLLER_SHARD": "auto/1"})
-    host = re.search(r"-(\d+)$", socket.gethostname().partition(".")[0])
-    if host is not None and int(host[1]) == 0:
-        assert polled(ran)[0] == 1
-    else:
-        assert ran.returncode == 2
-        assert b"poller.shard auto/1: the host name" in ran.stderr
+@pytest.mark.parametrize(
+    ("host", "code", "said"),
+    [
+        ("dateline-poller-1", 0, ""),
+        ("dateline-poller-2", 2, "poller.shard auto/2: the host name 'dateline-poller-2' is beyond 2 shards"),
+        ("laptop", 2, "does not end in a number"),
+    ],
+)
+def test_the_host_name_gives_the_shard_or_ends_with_wrong_settings(
+    tmp_path: Path, host: str, code: int, said: str
+) -> None:
+    within = ("unshare", "--map-root-user", "--uts", "sh", "-c", f'hostname {host} && exec "$@"', "sh")
+    if shutil.which("unshare") is None or subprocess.run([*within, "true"], check=False).returncode != 0:
+        pytest.skip("need unshare --uts: a host name of its own is not permitted here")
+    installation = Installation(tmp_path)
+    feeds = str(write_feeds(tmp_path, feeds=FEEDS, entries=1))
+    poller = installation.start(
+        "poll", "--once", "--feeds", feeds, environ={"DATELINE_POLLER_SHARD": "auto/2"}, within=within
+    )
+    assert poller.wait(60) == code
+    (told,) = tmp_path.glob("poll-*.log")
+    assert (said or f"feeds {sum(shard_of(f'paper{n}', 2) == 1 for n in range(FEEDS))} (ok") in told.read_text()
