@@ -10,7 +10,7 @@ RUNTIME := $(VENV)/.installed-runtime
 DEVELOP := $(VENV)/.installed-develop
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench quality faults faults-long kafka lock clean
+.PHONY: help setup run test check bench costs quality faults faults-long kafka lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ check: $(DEVELOP) ## lint, formatting and types
 
 bench: $(DEVELOP) ## measure speed and latency against their limits (about 10 minutes)
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+costs: $(DEVELOP) ## measure what docs/scaling.md reckons with: bytes and CPU of an article and of a feed
+	@$(BIN)/python -m tests.bench.costs $(ARGS)
 
 quality: $(DEVELOP) ## measure how right the tags are
 	@$(BIN)/python -m tests.quality $(ARGS)

@@ -113,6 +113,10 @@ def test_credentials_in_the_address_of_the_seen_store_are_refused_and_not_repeat
         ({"DATELINE_KAFKA_BOOTSTRAP": "broker"}, "host:port"),
         ({"DATELINE_SEEN_URL": "http://store"}, "redis://"),
         ({"DATELINE_WORKER_GRACE": "4s"}, "more than 5s"),
+        ({"DATELINE_POLLER_SHARD": "3/3"}, "0/3, 1/3 and 2/3"),
+        ({"DATELINE_POLLER_SHARD": "0/0"}, "like 0/3"),
+        ({"DATELINE_POLLER_SHARD": "-1/3"}, "like 0/3"),
+        ({"DATELINE_POLLER_SHARD": "auto"}, "auto/3"),
         ({"DATELINE_TOPICS_PREFIX": "news/"}, "DATELINE_TOPICS_PREFIX"),
     ],
 )

@@ -16,6 +16,7 @@ from worker.settings import Duration, Where
 FLAGS: Mapping[str, Where] = {
     "data": ("data", "dir"),
     "feeds": ("poller", "feeds"),
+    "shard": ("poller", "shard"),
     "workers": ("worker", "workers"),
     "http_port": ("http", "port"),
     "log_level": ("log", "level"),

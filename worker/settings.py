@@ -134,6 +134,8 @@ class PollerSettings:
     """Between two polls of a feed that says nothing else."""
     concurrency: Count = 100
     """Feeds fetched at once."""
+    shard: str = ""
+    """`1/3`: `dateline poll` takes the second third of the feeds; auto/3: index from the host name; empty: all."""
     first_poll_max_age: Duration = DAY
     """A feed's first poll takes entries younger than this."""
     contact: str = ""
@@ -218,6 +220,7 @@ class Settings:
 
 
 _SEEN_URL = re.compile(r"(?:rediss?://[^/\s]+(?:/\d+)?/?|unix://\S+)")
+_SHARD = re.compile(r"(auto|\d{1,4})/([1-9]\d{0,3})")
 _BOOTSTRAP = re.compile(r"(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5}(?:,(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5})*")
 
 
@@ -229,6 +232,10 @@ def contradictions(settings: Settings) -> Iterator[tuple[Where, str]]:
         yield ("seen", "url"), "credentials do not belong in the address; use passwordFile"
     elif url and not _SEEN_URL.fullmatch(url):
         yield ("seen", "url"), "Expected redis://host:port/db, rediss://host:port/db or unix:///path"
+    shard = settings.poller.shard
+    told = _SHARD.fullmatch(shard)
+    if shard and not (told and (told[1] == "auto" or int(told[1]) < int(told[2]))):
+        yield ("poller", "shard"), f"Expected index/count like 0/3, 1/3 and 2/3, or auto/3, got {shard!r}"
     if settings.worker.grace <= 5:
         yield ("worker", "grace"), "must be more than 5s: the process ends itself 5s before"
 

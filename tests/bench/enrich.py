@@ -72,7 +72,7 @@ class Tally:
     def rebuilding(self, restored: int | None) -> None: ...
 
 
-def enrich(stand: Stand, count: int) -> dict[str, object]:
+def enrich(stand: Stand, count: int, *, max_records: int = MAX_RECORDS) -> dict[str, object]:
     """Work off *count* raw records with every stage; the clock starts when the first batch can be had."""
     log = stand.log()
     member = log.member(group="enrich", identity="bench-enrich-0", topics=[stand.topics.raw])
@@ -85,7 +85,7 @@ def enrich(stand: Stand, count: int) -> dict[str, object]:
         detect=lambda text, hint: detect(text, hint, classify),
         clock=SystemClock(),
         events=tally,
-        settings=EnricherSettings(topics=stand.topics, max_records=MAX_RECORDS),
+        settings=EnricherSettings(topics=stand.topics, max_records=max_records),
     )
     classify("A worker loads its language model before it joins.")
     join(member)

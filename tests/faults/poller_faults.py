@@ -37,6 +37,10 @@ class Newsroom:
         self._list = str(papers.feed_list(stand.folder, interval_s=INTERVAL_S))
         self._pollers: list[subprocess.Popen[bytes]] = []
 
+    def shard(self, index: int, count: int) -> subprocess.Popen[bytes]:
+        """Start a poller of a part of the feeds."""
+        return self.poller(command=("poll", "--shard", f"{index}/{count}"))
+
     def poller(
         self, point: str = "none", number: int = 0, *, port: int = 0, command: tuple[str, ...] = ("poll",)
     ) -> subprocess.Popen[bytes]:
@@ -153,6 +157,35 @@ def two_at_once(stand: Stand) -> None:
             room.kill(pollers[turn % 2])
             pollers[turn % 2] = room.poller()
             stand.times += 1
+
+
+def shards_change(stand: Stand) -> None:
+    """From 2 shards to 3 and back in all orders: with two pollers of one feed for a while, and with none."""
+    with newsroom(stand) as room:
+        pollers = {index: room.shard(index, 2) for index in range(2)}
+        for order, new_first in (((2, 0, 1), True), ((0, 1, 2), False), ((1, 2, 0), True), ((2, 1, 0), False)):
+            for count in (3, 2):
+                for index in order:
+                    time.sleep(stand.random.uniform(0.2, 1.5))
+                    _count_anew(room, pollers, index, count, new_first=new_first)
+                    stand.times += 1
+            if stand.short and not new_first:
+                break
+    stand.recoveries.clear()
+
+
+def _count_anew(
+    room: Newsroom, pollers: dict[int, subprocess.Popen[bytes]], index: int, count: int, *, new_first: bool
+) -> None:
+    """Replace poller *index* by one that counts *count* shards, if it is one of them; the old one is killed."""
+    old, before = pollers.pop(index, None), room.appended()
+    if old is not None and not new_first:
+        room.kill(old)
+    if index < count:
+        pollers[index] = room.shard(index, count)
+        room.recovered(time.monotonic(), before)
+    if old is not None and new_first:
+        room.kill(old)
 
 
 def broker_away(stand: Stand) -> None:

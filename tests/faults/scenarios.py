@@ -335,5 +335,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         kafka=False,
     ),
     Scenario(name="P4", fault="poller: its memory of feeds damaged", cause=poller_faults.state_damaged),
+    Scenario(name="P5", fault="pollers: shards join and leave", cause=poller_faults.shards_change),
+    Scenario(
+        name="P5-embedded",
+        fault="pollers: shards join and leave, embedded log",
+        cause=poller_faults.shards_change,
+        kafka=False,
+    ),
 )
 """In the order of the table."""

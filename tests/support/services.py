@@ -106,6 +106,11 @@ class Service:
         """Tell whether our process is there."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Return the number of our process, which must be there."""
+        return self._own().pid
+
     def freeze(self) -> None:
         """Make it silent, with its connections open: SIGSTOP."""
         self._own().send_signal(signal.SIGSTOP)

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,14 +16,19 @@ from worker.edges.poller_events import PollEvents
 from worker.edges.process import ExitCode
 from worker.feed_config import FeedConfig
 from worker.polling import Summary
-from worker.ports import Log
+from worker.ports import Log, WrongSettings
 from worker.service import Service, serving
+from worker.stages.sharding import Shard, read_shard
 from worker.stores import ensure_topics, topic_specs
 from worker.wiring import Setup, add_common, setup
 
 EXAMPLES = """\
   dateline poll --feeds feeds.opml             until SIGTERM or Ctrl-C
   dateline poll --feeds feeds.yaml --once      each feed once, then a summary
+  dateline poll --feeds feeds.opml --shard 0/2 one half of the feeds; another poller takes 1/2
+  dateline poll --shard auto/3                 in a StatefulSet of 3: the index is the number of the pod
+Shards divide the feeds by id, so they need not know of each other. While some still count otherwise, as after one more
+was started, a feed may be polled twice: the workers drop what comes again.
 """
 logger = logging.getLogger(__name__)
 
@@ -30,13 +36,19 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--feeds", type=Path, metavar="FILE", help="feed list, OPML or YAML")
     parser.add_argument("--once", action="store_true", help="poll each feed once and print a summary")
+    parser.add_argument(
+        "--shard", metavar="I/N", help="poll only part I, from 0, of N of the feeds; auto/N: I from the host name"
+    )
     parser.add_argument("--http-port", type=int, metavar="PORT", help="of /metrics, /livez, /readyz; 0: none")
     add_common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     with setup(args) as context:
-        feeds = context.feeds()
+        shard = _shard(context.settings.poller.shard)
+        feeds = tuple(feed for feed in context.feeds() if shard is None or shard.has(feed.id))
+        if shard is not None:
+            logger.info("sharded", extra={"shard": str(shard), "feeds": sum(feed.enabled for feed in feeds)})
         with serving(context.settings, feeds=[feed.id for feed in feeds if feed.enabled]) as service:
             log = service.patiently("log", context.log)
             if log is None:
@@ -49,6 +61,14 @@ def run(args: argparse.Namespace) -> int:
     if summary is not None:
         sys.stdout.write(f"{told(summary)}\n")
     return ExitCode.OK
+
+
+def _shard(text: str) -> Shard | None:
+    """Return the shard that the setting *text* names; None: all feeds. Raises: WrongSettings."""
+    try:
+        return read_shard(text, host=socket.gethostname()) if text else None
+    except ValueError as error:
+        raise WrongSettings(f"poller.shard {text}: {error}") from error
 
 
 async def poll(

@@ -2,6 +2,7 @@
 The poller: each feed when it is due, its new entries to `news.raw`, then, once they are safe, its state to the log.
 
 In this order a crash at any moment repeats entries and never loses one. Several pollers on the same feeds cost repeats.
+So shards (stages/sharding.py) may join and leave in any order: each reads what was stored of its feeds when it starts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -184,21 +185,21 @@ class Poller:
             while not self._closing:
                 records = reader.read(timeout_s=0.2, max_records=5000)
                 for record in records:
-                    self._read_state(record, wanted)
+                    # Told by the key: of many feeds in the topic only a few may be this shard's.
+                    if (record.key or b"").decode("utf-8", "replace") in wanted:
+                        self._read_state(record)
                 if not records and reader.at_end():
                     return
         finally:
             reader.close()
 
-    def _read_state(self, record: LogRecord, wanted: Collection[str]) -> None:
+    def _read_state(self, record: LogRecord) -> None:
         newer = wire.newer_major(record, "feed-state")
         if newer is not None:
-            feed = (record.key or b"").decode("utf-8", "replace")
-            if feed in wanted:
-                self._newer[feed] = newer
+            self._newer[(record.key or b"").decode("utf-8", "replace")] = newer
             return
         state = wire.decode_feed_state(record.value)
-        if not isinstance(state, Rejected) and state.feed in wanted:
+        if not isinstance(state, Rejected):
             self._newer.pop(state.feed, None)
             self._states[state.feed] = state
             self._stored_at[state.feed] = time.monotonic()
