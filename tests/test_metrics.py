@@ -73,8 +73,8 @@ def test_a_latency_is_never_negative_and_an_untrue_date_is_counted_apart() -> No
 
 def test_the_lag_of_a_partition_that_went_to_another_worker_disappears() -> None:
     metrics = full()
-    metrics.lags({0: 5, 1: 7})
-    metrics.lags({1: -1})
+    metrics.owned(2, {0: 5, 1: 7})
+    metrics.owned(1, {1: -1})
     assert value(metrics, "dateline_lag_records", partition="0") is None
     assert value(metrics, "dateline_lag_records", partition="1") == 0
     assert value(metrics, "dateline_assigned_partitions") == 1
@@ -84,7 +84,7 @@ def test_the_lag_of_a_partition_that_went_to_another_worker_disappears() -> None
 def test_promtool_finds_nothing_to_lint(promtool: Path) -> None:
     metrics = full()
     metrics.taxonomy("1")
-    metrics.lags({0: 1})
+    metrics.owned(1, {0: 1})
     metrics.feed_fetched("feed-0001", result="ok", seconds=0.2, now=NOW)
     ran = subprocess.run(
         [promtool, "check", "metrics"], input=generate_latest(metrics.registry), capture_output=True, check=False
