@@ -185,7 +185,7 @@ def files() -> Iterator[tuple[Path, str]]:
         text = json.dumps(board(name, told), indent=1, ensure_ascii=False) + "\n"
         yield DASHBOARDS / f"{name}.json", text
         yield CHART_FILES / "dashboards" / f"{name}.json", text
-    yield CHART_FILES / "rules" / "dateline.yaml", RULES.read_text("utf-8")
+    yield CHART_FILES / "rules" / "rules.yaml", RULES.read_text("utf-8")
 
 
 def main(arguments: Sequence[str]) -> int:
