@@ -1,4 +1,4 @@
-"""Alert rules and dashboards: they name what is there, fire when they should, and lead to a section that says what to do."""
+"""Alert rules and dashboards name what is there, fire when they should, and lead to a section that says what to do."""
 
 from __future__ import annotations
 
@@ -139,7 +139,8 @@ def test_promtool_sees_alerts_fire_and_stay_quiet(path: Path, promtool: Path) ->
 
 @pytest.mark.promtool
 def test_promtool_finds_nothing_wrong_with_rules_and_configuration(promtool: Path) -> None:
-    for command in (["check", "rules", "--lint-fatal", RULES], ["check", "config", RULES.with_name("prometheus.yml")]):
+    configuration = RULES.with_name("prometheus.yml")
+    for command in (["check", "rules", "--lint-fatal", str(RULES)], ["check", "config", str(configuration)]):
         ran = subprocess.run([promtool, *command], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
 

@@ -1,13 +1,18 @@
-"""A real Prometheus asks a running poller and a running worker, and answers what every panel and every rule wants to know."""
+"""A real Prometheus asks a running poller and worker, and answers what every panel and every rule wants to know."""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -49,9 +54,8 @@ class Papers:
             def do_GET(self) -> None:
                 body = documents.get(self.path, b"")
                 self.send_response(200 if body else 404)
-                self.send_header(
-                    "Content-Type", "text/html" if self.path.startswith("/page") else "application/rss+xml"
-                )
+                kind = "text/html" if self.path == "/page" else "application/rss+xml"
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -89,20 +93,21 @@ def first_edition(papers: Papers) -> None:
 
 
 def second_edition(papers: Papers) -> None:
-    """One story is changed, three are new, one is another paper's, one has no text at all; one has a page behind it."""
-    when = "Sat, 01 Mar 2036 10:00:00 GMT"
+    """One story is changed, three are new, one is another paper's, one has no text at all, one has a page."""
+    now = datetime.now(UTC)
+    earlier, later = (format_datetime(now + timedelta(hours=hours)) for hours in (-1, 48))
     papers.documents["/courier"] = rss(
         item(1, "The council met, adjourned, and met again after a night of talks about the bridge over the river."),
         entry(2, "en"),
-        entry(3, "ko"),
-        entry(4, "zh", pubDate=when),
+        entry(3, "ko", pubDate=earlier),
+        entry(4, "zh", pubDate=later),
         "<item><link>https://courier.example/5</link><guid>c-5</guid></item>",
     )
     page = f"http://127.0.0.1:{papers.port}/page"
     papers.documents["/page"] = b"<html><body><article><p>The orchard growers sold more pears than ever.</p></article>"
     papers.documents["/herald"] = rss(
         item(51, "Pears.", link=page, guid="h-51"),
-        entry(52, "en", link="https://herald.example/52", guid="h-52", pubDate="Mon, 23 Nov 2026 10:00:00 GMT"),
+        entry(52, "en", link="https://herald.example/52", guid="h-52"),
     )
 
 
@@ -119,7 +124,8 @@ def installed(tmp_path: Path, papers: Papers) -> Iterator[Prometheus]:
         "utf-8",
     )
     polled, worked = free_ports(2)
-    prometheus = Prometheus({"dateline-poller": polled, "dateline-worker": worked}, RULES)
+    rules = (RULES, always_firing(tmp_path / "always.yaml"))
+    prometheus = Prometheus({"dateline-poller": polled, "dateline-worker": worked}, rules)
     first_edition(papers)
     environ = {"DATELINE_POLLER_PORTS": str(papers.port)}
     processes = []
@@ -136,11 +142,9 @@ def installed(tmp_path: Path, papers: Papers) -> Iterator[Prometheus]:
         second_edition(papers)
         for outcome in ("new", "update", "copy", "dead-letter"):
             increase = f'increase(dateline_records_total{{outcome="{outcome}"}}[5m])'
-            until(lambda asked=increase: counted(prometheus, asked) > 0, within_s=PATIENCE_S, what=outcome)  # type: ignore[misc]
-        until(
-            lambda: counted(prometheus, 'increase(dateline_page_fetches_total{result="ok"}[5m])') > 0,
-            within_s=PATIENCE_S,
-        )
+            until(partial(counted, prometheus, increase), within_s=PATIENCE_S, what=outcome)
+        pages = 'increase(dateline_page_fetches_total{result="ok"}[5m])'
+        until(partial(counted, prometheus, pages), within_s=PATIENCE_S, what="a page")
         yield prometheus
     finally:
         for process in processes:
@@ -148,6 +152,24 @@ def installed(tmp_path: Path, papers: Papers) -> Iterator[Prometheus]:
         for process in processes:
             process.wait(30)
         prometheus.remove()
+
+
+def always_firing(path: Path) -> Path:
+    """Write rules that fire each alert of RULES, so that its texts are made."""
+    rules = [rule for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for rule in group["rules"]]
+    firing = [
+        {"alert": rule["alert"], "labels": rule["labels"], "annotations": rule["annotations"], "expr": "vector(12.5)"}
+        for rule in rules
+        if "alert" in rule
+    ]
+    path.write_text(yaml.safe_dump({"groups": [{"name": "always", "rules": firing}]}), "utf-8")
+    return path
+
+
+def rules_of(prometheus: Prometheus, file: Path) -> list[dict[str, Any]]:
+    """Return the rules that *prometheus* has from *file*."""
+    groups = prometheus.ask("rules")["groups"]
+    return [rule for group in groups if Path(group["file"]).name == file.name for rule in group["rules"]]
 
 
 def answers(port: int) -> bool:
@@ -186,10 +208,8 @@ def test_every_panel_and_every_rule_gets_its_answer(installed: Prometheus) -> No
     assert faults == []
     assert nothing == set(EMPTY), "see EMPTY"
 
-    groups = installed.ask("rules")["groups"]
-    told = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
-    assert [group["name"] for group in groups] == [group["name"] for group in told]
-    rules = [rule for group in groups for rule in group["rules"]]
+    rules = rules_of(installed, RULES)
+    assert len(rules) == sum(len(group["rules"]) for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"])
     for rule in rules:
         installed.query(rule["query"])
         assert rule.get("lastError", "") == "", rule["name"]
@@ -198,7 +218,13 @@ def test_every_panel_and_every_rule_gets_its_answer(installed: Prometheus) -> No
     for name in ("dateline:late_10s:ratio_rate5m", "dateline:late_60s:ratio_rate3d"):
         assert counted(installed, f"count({name})") == 1, name
 
-    # The other way round: what a person chooses reaches the queries.
+    for rule in rules_of(installed, Path("always.yaml")):
+        (alert,) = rule["alerts"]
+        texts = "".join(alert["annotations"].values())
+        assert not re.search(r"error|<no value>|\{\{|%!", texts), texts
+    assert len(rules_of(installed, Path("always.yaml"))) == sum(rule["type"] == "alerting" for rule in rules)
+
+    # What a person chooses reaches the queries.
     chosen = {**STANDS_FOR, "$job": "dateline-poller"}
     assert installed.query(asked('dateline_feeds{namespace=~"$namespace", job=~"$job"}', chosen))[0]["value"][1] == "3"
     nobody = {**STANDS_FOR, "$namespace": "nowhere"}

@@ -295,6 +295,7 @@ class Metrics:
         self._lagging = tuple(labels)
         for partition, records in labels.items():
             self.lag.labels(partition).set(records)
+            self.skipped.labels(partition)
 
     def taxonomy(self, version: str) -> None:
         """Say which tagging rules are in force."""

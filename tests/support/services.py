@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -208,12 +208,12 @@ class Prometheus(Service):
 
     name = "Prometheus"
 
-    def __init__(self, targets: Mapping[str, int], rules: Path) -> None:
+    def __init__(self, targets: Mapping[str, int], rules: Sequence[Path]) -> None:
         """*targets*: port of loopback by job."""
         self.folder = Path(tempfile.mkdtemp(prefix="dateline-prometheus-"))
         self.port = free_ports(1)[0]
         self._targets = dict(targets)
-        self._rules = rules
+        self._rules = [str(path) for path in rules]
 
     def ask(self, path: str, **parameters: str) -> Any:
         """Return the data of an answer of the HTTP API. Raises: ValueError: with what it says against the question."""
@@ -237,7 +237,7 @@ class Prometheus(Service):
         ]
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(self._rules)],
+            "rule_files": self._rules,
             "scrape_configs": jobs,
         }
         file = self.folder / "prometheus.json"  # YAML takes it
