@@ -149,7 +149,7 @@ def test_the_dashboards_and_the_charts_copies_are_as_the_tool_writes_them() -> N
     ran = subprocess.run(
         [sys.executable, ROOT / "tools" / "dashboards.py", "--check"], capture_output=True, text=True, check=False
     )
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", ""), "run tools/dashboards.py"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", ""), "run .venv/bin/python tools/dashboards.py"
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)

@@ -2,8 +2,8 @@
 """
 Write the Grafana dashboards of deploy/grafana/dashboards, and what the chart ships of them and of the alert rules.
 
-    tools/dashboards.py            write what has changed, and name it
-    tools/dashboards.py --check    write nothing; exit 1 when a file is not as it would be written
+    .venv/bin/python tools/dashboards.py            write what has changed, and name it
+    .venv/bin/python tools/dashboards.py --check    write nothing; exit 1 when a file is not as it would be written
 
 The dashboards are told in deploy/grafana/dashboards.yaml; here stands how that looks in Grafana's JSON.
 """

@@ -123,7 +123,7 @@ class Metrics:
             ["partition"],
             registry=registry,
         )
-        self._lagging: Iterable[str] = ()
+        self._lagging: frozenset[str] = frozenset()
         self.partitions = Gauge(
             "dateline_assigned_partitions", "Partitions of the input that this process owns", registry=registry
         )
@@ -290,12 +290,13 @@ class Metrics:
         """Set how many partitions are owned, and the lag of each; those owned no longer disappear."""
         self.partitions.set(partitions)
         labels = {str(partition): max(0, records) for partition, records in lag.items()}
-        for gone in set(self._lagging) - labels.keys():
+        for gone in self._lagging - labels.keys():
             self.lag.remove(gone)
-        self._lagging = tuple(labels)
+        for found in labels.keys() - self._lagging:
+            self.skipped.labels(found)
+        self._lagging = frozenset(labels)
         for partition, records in labels.items():
             self.lag.labels(partition).set(records)
-            self.skipped.labels(partition)
 
     def taxonomy(self, version: str) -> None:
         """Say which tagging rules are in force."""
