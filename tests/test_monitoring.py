@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from worker.cli import parser_for
 from worker.metrics import Metrics
 from worker.settings import Settings
 from worker.wire import REASONS
@@ -109,6 +111,16 @@ def test_every_alert_says_how_bad_it_is_and_where_to_read_on() -> None:
 def test_every_alert_has_a_section_of_its_own_and_no_section_is_left_over() -> None:
     sections = {anchor for anchor in anchors(OPERATIONS) if anchor.startswith("dateline")}
     assert sections == {name.lower() for name in alerts()}
+
+
+def test_the_sections_of_the_alerts_give_only_commands_that_dateline_takes() -> None:
+    text = OPERATIONS.read_text("utf-8")
+    given = re.findall(r"`dateline ([^`]+)`", text[text.index("## Alerts") :])
+    assert len(given) >= 8
+    for command in given:
+        words = shlex.split(command)
+        if words != ["explain"]:  # of a story that the reader has to name
+            parser_for(words).parse_args(words)
 
 
 def test_the_limits_that_rules_halve_are_the_defaults() -> None:

@@ -40,7 +40,6 @@ def variable(name: str, label: str) -> dict[str, Any]:
         "label": label,
         "type": "query",
         "datasource": DATASOURCE,
-        "definition": query,
         "query": {"query": query, "refId": name},
         "refresh": 2,
         "sort": 1,
@@ -159,7 +158,7 @@ def board(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
             place = {"x": at * width, "y": top, "w": width, "h": height}
             panels.append(drawn(panel, len(panels) + 1, place))
         top += height
-    others = {"title": "Dateline", "type": "dashboards", "tags": ["dateline"], "asDropdown": True}
+    others = {"title": "Dateline", "type": "dashboards", "tags": ["dateline"], "icon": "external link", "tooltip": ""}
     return {
         "uid": f"dateline-{name}",
         "title": told["title"],
@@ -172,7 +171,7 @@ def board(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "browser",
         "graphTooltip": 1,
-        "links": [others | {"keepTime": True, "includeVars": True}],
+        "links": [others | {"asDropdown": True, "keepTime": True, "includeVars": True, "targetBlank": False}],
         "templating": {"list": variables()},
         "annotations": {"list": []},
         "panels": panels,
