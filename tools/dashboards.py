@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,15 +67,15 @@ def variables() -> list[dict[str, Any]]:
     ]
 
 
-def drawn(panel: Mapping[str, Any], number: int, place: Mapping[str, int]) -> dict[str, Any]:
-    """Return *panel* as Grafana has it."""
+def drawn(panel: Mapping[str, Any], place: Mapping[str, int]) -> dict[str, Any]:
+    """Return *panel* as Grafana has it; its id is made of its title, so that links to it outlive what moves it."""
     kind = panel.get("kind", "timeseries")
     defaults: dict[str, Any] = {
         "unit": panel.get("unit", "short"),
         "thresholds": {"mode": "absolute", "steps": steps(panel)},
     }
     made: dict[str, Any] = {
-        "id": number,
+        "id": zlib.crc32(panel["title"].encode()) % 1_000_000 + 1,
         "title": panel["title"],
         "description": panel["text"],
         "type": kind,
@@ -156,7 +157,7 @@ def board(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
         height, width = row["height"], WIDTH // len(row["panels"])
         for at, panel in enumerate(row["panels"]):
             place = {"x": at * width, "y": top, "w": width, "h": height}
-            panels.append(drawn(panel, len(panels) + 1, place))
+            panels.append(drawn(panel, place))
         top += height
     others = {"title": "Dateline", "type": "dashboards", "tags": ["dateline"], "icon": "external link", "tooltip": ""}
     return {
