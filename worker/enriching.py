@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -77,6 +77,9 @@ class EnricherEvents(Protocol):
     def beat(self) -> None:
         """The loop is alive."""
 
+    def polled(self, owned: Collection[TopicPartition], lag: Mapping[TopicPartition, int]) -> None:
+        """These partitions are ours now, and so many records wait in each, whether or not they can be worked off."""
+
     def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
         """A story went out, on *routes*; it left the routes *left*."""
 
@@ -109,6 +112,8 @@ class SilentEvents:
     """Listens and says nothing."""
 
     def beat(self) -> None: ...
+
+    def polled(self, owned: Collection[TopicPartition], lag: Mapping[TopicPartition, int]) -> None: ...
 
     def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None: ...
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
 from worker import __version__
+from worker.content_mix import ContentMix
 from worker.enriching import STAGES
 from worker.records import VerdictKind
 
@@ -40,13 +41,17 @@ class Metrics:
         fetch_reasons: Iterable[str] = (),
         routes: Iterable[str] = (),
         feeds: Iterable[str] = (),
+        regions: Iterable[str] = (),
+        topics: Iterable[str] = (),
     ) -> None:
-        """*reasons*: of dead letters; *fetch_reasons*: of failed fetches; *routes*, *feeds*: the configured ids."""
+        """*reasons*: of dead letters; *fetch_reasons*: of failed fetches; the others: the configured ids and codes."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # their time series double the number for nothing that we ask
         self.registry = registry
         self._worker(registry, reasons, routes)
         self._latencies(registry)
         self._poller(registry, fetch_reasons, feeds)
+        self.content = ContentMix(registry, regions=regions, topics=topics)
+        self.ready = Gauge("dateline_ready", "1 while the process can work, as /readyz says, else 0", registry=registry)
         self.loop_age = Gauge(
             "dateline_loop_age_seconds", "Time since the main loop's last sign of life", registry=registry
         )
@@ -118,6 +123,7 @@ class Metrics:
             ["partition"],
             registry=registry,
         )
+        self._lagging: frozenset[str] = frozenset()
         self.partitions = Gauge(
             "dateline_assigned_partitions", "Partitions of the input that this process owns", registry=registry
         )
@@ -221,6 +227,12 @@ class Metrics:
             ["feed"],
             registry=registry,
         )
+        self.feeds_failing = Gauge(
+            "dateline_feeds_failing", "Feeds whose last fetch by this process failed", registry=registry
+        )
+        self.feed_entries = Counter(
+            "dateline_feed_new_entries_total", "New entries read from a feed", ["feed"], registry=registry
+        )
         self.feed_failures = Gauge(
             "dateline_feed_failures", "Failed fetches of a feed since its last good one", ["feed"], registry=registry
         )
@@ -235,6 +247,8 @@ class Metrics:
         self.feeds.set(len(names))
         for name in {self.feed_label(name) for name in names}:
             self.feed_failures.labels(name)
+            self.feed_entries.labels(name)
+        self._failing: set[str] = set()
 
     def feed_label(self, feed: str) -> str:
         """Return *feed* if it is one of the first MAX_FEED_LABELS configured ones, else `other`."""
@@ -248,8 +262,18 @@ class Metrics:
         if result in FETCH_OK:
             self.feed_success.labels(label).set(now.timestamp())
             self.feed_failures.labels(label).set(0)
+            self._failing.discard(feed)
         else:
             self.feed_failures.labels(label).inc()
+            self._failing.add(feed)
+        self.feeds_failing.set(len(self._failing))
+
+    def feed_read(self, feed: str, *, entries: int, new: int, changed: int) -> None:
+        """Count the entries of one document."""
+        self.entries.labels("new").inc(new)
+        self.entries.labels("changed").inc(changed)
+        self.entries.labels("known").inc(max(0, entries - new - changed))
+        self.feed_entries.labels(self.feed_label(feed)).inc(new)
 
     def latency(self, *, published: datetime | None, fetched: datetime, seen: datetime, committed: datetime) -> None:
         """Observe how long a new story took; only the publisher's date can be missing or untrue."""
@@ -262,12 +286,17 @@ class Metrics:
         else:
             self.published_to_seen.observe(seconds_between(published, seen))
 
-    def lags(self, by_partition: Mapping[int, int]) -> None:
-        """Set the lag of each owned partition; those owned no longer disappear."""
-        self.lag.clear()
-        self.partitions.set(len(by_partition))
-        for partition, records in by_partition.items():
-            self.lag.labels(str(partition)).set(max(0, records))
+    def owned(self, partitions: int, lag: Mapping[int, int]) -> None:
+        """Set how many partitions are owned, and the lag of each; those owned no longer disappear."""
+        self.partitions.set(partitions)
+        labels = {str(partition): max(0, records) for partition, records in lag.items()}
+        for gone in self._lagging - labels.keys():
+            self.lag.remove(gone)
+        for found in labels.keys() - self._lagging:
+            self.skipped.labels(found)
+        self._lagging = frozenset(labels)
+        for partition, records in labels.items():
+            self.lag.labels(partition).set(records)
 
     def taxonomy(self, version: str) -> None:
         """Say which tagging rules are in force."""

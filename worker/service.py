@@ -17,6 +17,7 @@ from worker.edges.health import HealthServer, Readiness
 from worker.edges.process import ExitCode, StopFlag, die_with_parent, stop_on_signals
 from worker.edges.watchdog import Watchdog
 from worker.metrics import Metrics
+from worker.ninjs import Vocabulary
 from worker.polling import FetchReason
 from worker.ports import LogUnavailable, SeenStoreAway, WrongSettings
 from worker.settings import Settings
@@ -34,7 +35,15 @@ _KILL_MARGIN_S = 5.0
 class Service:
     """One long-running process."""
 
-    def __init__(self, settings: Settings, *, routes: Iterable[str] = (), feeds: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        routes: Iterable[str] = (),
+        feeds: Iterable[str] = (),
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        """*routes*, *feeds*, *vocabulary*: what this process works with; its metrics count by these names."""
         self.stopping = StopFlag()
         self.clock = SystemClock(self.stopping)
         self.watchdog = Watchdog(limit_s=settings.worker.watchdog)
@@ -45,7 +54,10 @@ class Service:
             fetch_reasons=(*FetchReason, *_NOT_FEEDS),
             routes=routes,
             feeds=feeds,
+            regions=vocabulary.countries if vocabulary else (),
+            topics=vocabulary.topics if vocabulary else (),
         )
+        self.metrics.ready.set_function(lambda: not self.unready())
         self.metrics.loop_age.set_function(self.watchdog.age_s)
         self._grace_s = settings.worker.grace - _KILL_MARGIN_S
         self._starting = False
@@ -102,6 +114,7 @@ def serving(
     *,
     routes: Iterable[str] = (),
     feeds: Iterable[str] = (),
+    vocabulary: Vocabulary | None = None,
     port: int | None = None,
     parent: int | None = None,
 ) -> Iterator[Service]:
@@ -110,7 +123,7 @@ def serving(
 
     *port*: of the health answers, else the configured one, 0 for none. *parent*: the process to die with.
     """
-    service = Service(settings, routes=routes, feeds=feeds)
+    service = Service(settings, routes=routes, feeds=feeds, vocabulary=vocabulary)
     stop_on_signals(service.stopping, then=service.on_signal)
     if parent is not None:
         die_with_parent(parent)

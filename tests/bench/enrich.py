@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from tests.bench.parts import MAX_RECORDS, Stand, cpu_s, figures, join
@@ -40,6 +40,8 @@ class Tally:
 
     def beat(self) -> None:
         """Nobody watches here."""
+
+    def polled(self, owned: Collection[TopicPartition], lag: Mapping[TopicPartition, int]) -> None: ...
 
     def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
         self.counts[story.verdict.kind] += 1

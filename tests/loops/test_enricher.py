@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,12 @@ class Heard(SilentEvents):
     reasons: list[str | None] = field(default_factory=list)
     worst: tuple[int, float] = (0, 0.0)
     lag: dict[TopicPartition, int] = field(default_factory=dict)
+    waiting_records: list[int] = field(default_factory=list)
+    owned: int = 0
+
+    def polled(self, owned: Collection[TopicPartition], lag: Mapping[TopicPartition, int]) -> None:
+        self.owned = len(owned)
+        self.waiting_records.append(sum(lag.values()))
 
     def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
         self.outcomes[story.verdict.kind] += 1
@@ -274,10 +280,14 @@ def test_while_the_seen_store_is_away_nothing_is_guessed_and_nothing_dropped(
     assert worker.step(timeout_s=1.0) == 0
     assert bench.ends() == Counter()
     assert any(reason and reason.startswith("seen store") for reason in bench.heard.reasons)
+    assert (bench.heard.owned, bench.heard.waiting_records) == (2, [2])
+    bench.give(raw_article("c"))
+    assert worker.step(timeout_s=1.0) == 0
+    assert bench.heard.waiting_records == [2, 3], "the lag is told while nothing can be committed"
     own_redis.start()
     bench.drain(worker)
 
-    assert list(bench.ends().values()) == [1, 1]
+    assert list(bench.ends().values()) == [1, 1, 1]
 
 
 def test_a_record_of_a_newer_release_waits_and_those_before_it_do_not(bench: Bench) -> None:

@@ -1,8 +1,9 @@
-"""Real services for tests, on free ports of loopback: a Kafka broker, a Redis server, promtool."""
+"""Real services for tests, on free ports of loopback: a Kafka broker, a Redis server, Prometheus and promtool."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -11,8 +12,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 from tests.support import debian
 
@@ -201,6 +206,49 @@ class RedisServer(Service):
         path, environment = _find("redis-server", "Redis", _unpack_redis)
         fixed = ("--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder))
         return [str(path), *fixed, *self._options], environment
+
+
+class Prometheus(Service):
+    """A Prometheus server that asks *targets*, by job, each second; rules are evaluated as often."""
+
+    name = "Prometheus"
+
+    def __init__(self, targets: Mapping[str, int], rules: Sequence[Path]) -> None:
+        """*targets*: port of loopback by job."""
+        self.folder = Path(tempfile.mkdtemp(prefix="dateline-prometheus-"))
+        self.port = free_ports(1)[0]
+        self._targets = dict(targets)
+        self._rules = [str(path) for path in rules]
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Return the data of an answer of the HTTP API. Raises: ValueError: with what it says against the question."""
+        address = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urlencode(parameters)}"
+        try:
+            with urlopen(address, timeout=30) as answer:
+                return json.load(answer)["data"]
+        except HTTPError as error:
+            raise ValueError(error.read().decode()) from error
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series that *expression* gives now. Raises: ValueError."""
+        found: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
+        return found
+
+    def _command(self) -> tuple[list[str], Mapping[str, str]]:
+        path, environment = _find("prometheus", "Prometheus", lambda: debian.unpack("prometheus"))
+        jobs = [
+            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+            for job, port in self._targets.items()
+        ]
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "rule_files": self._rules,
+            "scrape_configs": jobs,
+        }
+        file = self.folder / "prometheus.json"  # YAML takes it
+        file.write_text(json.dumps(config), "utf-8")
+        flags = [f"--config.file={file}", f"--storage.tsdb.path={self.folder}/data"]
+        return [str(path), *flags, f"--web.listen-address=127.0.0.1:{self.port}"], environment
 
 
 def promtool() -> Path:

@@ -39,8 +39,9 @@ def run(args: argparse.Namespace) -> int:
     with setup(args) as context:
         settings = context.settings
         check_stores(settings, one_machine=args.one_machine)
-        routes = [route.name for route in context.taxonomy().routes]
-        with serving(settings, routes=routes, parent=args.parent) as service:
+        rules = context.taxonomy()
+        routes = [route.name for route in rules.routes]
+        with serving(settings, routes=routes, vocabulary=rules.vocabulary, parent=args.parent) as service:
             return _work(args, context, service)
 
 

@@ -28,10 +28,7 @@ class PollEvents:
         logger.warning("feed failed", extra={"feed": feed, "reason": reason, "detail": detail})
 
     def parsed(self, feed: str, entries: int, new: int, changed: int) -> None:
-        by_state = self._metrics.entries.labels
-        by_state("new").inc(new)
-        by_state("changed").inc(changed)
-        by_state("known").inc(max(0, entries - new - changed))
+        self._metrics.feed_read(feed, entries=entries, new=new, changed=changed)
         logger.debug("feed read", extra={"feed": feed, "entries": entries, "new": new, "changed": changed})
 
     def page(self, feed: str, result: str, seconds: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from worker.edges.clock import SystemClock
 from worker.edges.health import Readiness
@@ -34,6 +34,9 @@ class WorkerEvents:
     def beat(self) -> None:
         self._watchdog.beat()
 
+    def polled(self, owned: Collection[TopicPartition], lag: Mapping[TopicPartition, int]) -> None:
+        self._metrics.owned(len(owned), {partition: count for (_, partition), count in lag.items()})
+
     def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
         metrics, verdict, article = self._metrics, story.verdict, story.article
         metrics.records_out.labels(verdict.kind).inc()
@@ -43,7 +46,10 @@ class WorkerEvents:
         if story.tags.failed:
             metrics.tags_failed.inc()
             logger.warning("tags left out", extra={"story": verdict.story, "taggers": ",".join(story.tags.failed)})
-        if verdict.kind is VerdictKind.NEW and not story.reprocessed:
+        if verdict.kind is not VerdictKind.NEW or story.reprocessed:
+            return
+        metrics.content.count(story)
+        if story.fingerprint is None or story.fingerprint.origin_key is None:  # a dead letter's second chance is late
             metrics.latency(
                 published=article.published_at,
                 fetched=article.fetched_at,
@@ -74,7 +80,6 @@ class WorkerEvents:
     def committed(self, records: int, lag: Mapping[TopicPartition, int]) -> None:
         self._metrics.transactions.labels("committed").inc()
         self._metrics.batch.observe(records)
-        self._metrics.lags({partition: count for (_, partition), count in lag.items()})
         logger.debug("batch committed", extra={"records": records, "lag": sum(lag.values())})
 
     def accounted(self, unaccounted: Sequence[str], skipped: Mapping[TopicPartition, int]) -> None:

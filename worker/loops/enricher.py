@@ -131,6 +131,7 @@ class Enricher:
         except LogUnavailable as error:
             self._wait(f"log: {error}")
             return 0
+        self._events.polled(self._member.assigned(), self._member.lag())
         if not batch.records:
             if self._failures == 0 and self._still_joined():
                 self._events.waiting(None)
@@ -149,6 +150,7 @@ class Enricher:
         try:
             if self._member.poll(timeout_s=0.1, max_records=1).records:
                 self._member.rewind()
+            self._events.polled(self._member.assigned(), self._member.lag())
             reason = rebuilding.step(self._member.assigned())
         except SeenStoreAway as error:
             self._wait(f"seen store: {error}")
