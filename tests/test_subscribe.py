@@ -41,10 +41,11 @@ PAGE = ROOT / "docs/subscribe.md"
 LANGUAGES = {".py": "python", ".java": "java", ".sh": "bash", ".xml": "xml"}
 pytestmark = pytest.mark.timeout(300)
 
+CROSSING = "<p>China and North Korea trade: {} trains 🚂🚂 crossed, despite UN sanctions on North Korea.</p>"
 TRAINS = raw_article(
     "trains",
     title="🚂 China sends trains from 𠮷林 to North Korea despite sanctions",
-    summary="<p>China and North Korea trade: {} trains 🚂🚂 crossed, despite UN sanctions on North Korea.</p>",
+    summary=CROSSING.format("two"),
 )
 HAN = raw_article(
     "han",
@@ -59,9 +60,9 @@ COUNCIL = raw_article(
 )
 HARVEST = "<p>Farmers in the valley brought in the apple harvest on Sunday, the largest for many years, they said.</p>"
 BATCHES: Sequence[Sequence[RawArticle]] = (
-    [replace(TRAINS, summary=TRAINS.summary.format("two")), HAN, COUNCIL],
+    [TRAINS, HAN, COUNCIL],
     [
-        *(replace(TRAINS, summary=TRAINS.summary.format(f"{number} hundred and six")) for number in range(2, 12)),
+        *(replace(TRAINS, summary=CROSSING.format(f"{number} hundred and six")) for number in range(2, 12)),
         replace(COUNCIL, title="Apples", summary=HARVEST),
     ],
 )
@@ -147,7 +148,8 @@ def traffic(
         worker.terminate()
         worker.wait(60)
     abort(bootstrap, installation)
-    replayed = installation.run("replay", "--from", "1d", "--live")
+    # Of the second batch alone: it counts the versions of what it repeats from 1 again.
+    replayed = installation.run("replay", "--from", between.isoformat(), "--live")
     assert replayed.returncode == 0, replayed.stderr
     abort(bootstrap, installation)
     return Traffic(installation=installation, bootstrap=bootstrap, between=between)
