@@ -1,5 +1,5 @@
 """
-Write one article of a licensed wire to `news.raw`, as a system of yours would: examples/produce_raw.py [HOST:PORT].
+Write one article of a licensed wire to `news.raw`, as a system of yours would: produce_raw.py [HOST:PORT [TOPIC]].
 
 It needs kafka-python and nothing of Dateline: the record is plain JSON (docs/records.md; `dateline schema raw`).
 """
@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 
 from kafka import KafkaProducer
 
-TOPIC = "news.raw"
 ARTICLE = {
     "guid": "wire-2025-06-17-0042",
     "link": "https://wire.example/stories/0042",
@@ -50,14 +49,14 @@ def raw_record(article: dict[str, str], *, now: datetime) -> tuple[bytes, bytes]
     return story.encode(), json.dumps(value, ensure_ascii=False).encode()
 
 
-def main(bootstrap: str) -> None:
+def main(bootstrap: str = "127.0.0.1:9092", topic: str = "news.raw") -> None:
     """Send the article and wait until all replicas have it."""
     now = datetime.now(UTC)
     key, value = raw_record(ARTICLE, now=now)
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
-    partitions = len(producer.partitions_for(TOPIC))
+    partitions = len(producer.partitions_for(topic))
     sent = producer.send(
-        TOPIC,
+        topic,
         key=key,
         value=value,
         partition=zlib.crc32(key) % partitions,  # so that all versions of a story lie on one partition
@@ -77,4 +76,4 @@ def main(bootstrap: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092")
+    main(*sys.argv[1:])

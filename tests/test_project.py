@@ -87,7 +87,9 @@ def test_the_readme_has_the_two_commands_and_fits_one_screen() -> None:
     assert len(text.splitlines()) <= 50
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/records.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/operations.md", "docs/records.md", "docs/subscribe.md"]
+)
 def test_links_within_the_project_lead_somewhere(document: str) -> None:
     path = ROOT / document
     links = [link for link in re.findall(r"\]\(([^)]+)\)", path.read_text("utf-8")) if not urlsplit(link).scheme]

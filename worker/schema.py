@@ -17,7 +17,7 @@ from worker import wire
 from worker.enriched_document import EnrichedDocument, Extension
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-NINJS_FILES = ("ninjs-schema_3.2.json", "GeoJSON.json")
+NINJS_ID = "http://www.iptc.org/std/ninjs/ninjs-schema_3.2.json"
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -31,6 +31,16 @@ def schemas() -> dict[str, dict[str, Any]]:
     }
 
 
+def ninjs() -> dict[str, Any]:
+    """Return IPTC's schema of ninjs 3.2."""
+    return _shipped("ninjs-schema_3.2.json")
+
+
+def _shipped(file: str) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(resources.files("worker.schemas").joinpath(file).read_text("utf-8"))
+    return schema
+
+
 def _schema(name: str, kind: Any) -> dict[str, Any]:
     (top,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     body = parts.pop(top["$ref"].rpartition("/")[2])
@@ -41,13 +51,13 @@ def _schema(name: str, kind: Any) -> dict[str, Any]:
 def _enriched() -> dict[str, Any]:
     (extension,), parts = msgspec.json.schema_components([Extension], ref_template="#/$defs/{name}")
     required = msgspec.json.schema_components([EnrichedDocument])[1]["EnrichedDocument"]["required"]
-    bundled = [json.loads(resources.files("worker.schemas").joinpath(name).read_text("utf-8")) for name in NINJS_FILES]
+    bundled = [ninjs(), _shipped("GeoJSON.json")]
     return {
         "$schema": DRAFT,
         "$id": "urn:dateline:schema:enriched:1.0",
         "title": "An enriched record: ninjs 3.2 and the property `dateline`",
         "type": "object",
-        "allOf": [{"$ref": "http://www.iptc.org/std/ninjs/ninjs-schema_3.2.json#/$defs/ninjsType"}],
+        "allOf": [{"$ref": f"{NINJS_ID}#/$defs/ninjsType"}],
         "properties": {"dateline": extension},
         "required": required,
         "unevaluatedProperties": False,

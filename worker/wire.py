@@ -285,12 +285,14 @@ def _size_without_value(key: bytes, headers: Headers) -> int:
     return 200 + len(key) + sum(4 * len(name) + len(value) + 10 for name, value in headers)
 
 
-def unrouted_record(unrouted: Unrouted, raw: Coordinates, *, topic: str) -> NewRecord:
+def unrouted_record(unrouted: Unrouted, raw: Coordinates, *, topic: str, reprocessed: bool = False) -> NewRecord:
     """Return what tells a route's subscribers that the story's new version left it."""
     value = orjson.dumps(UNROUTED.plain(unrouted), option=_OPTIONS)
     version = f"{unrouted.version}/{unrouted.route}"
     events = _events("unrouted", unrouted.story, version, source="urn:dateline:worker", now=unrouted.unrouted_at)
-    headers = (*events, ("raw", str(raw).encode()), ("kind", b"unrouted"))
+    headers = (*events, ("raw", str(raw).encode()), ("kind", b"unrouted"), ("version", b"%d" % unrouted.version))
+    if reprocessed:
+        headers = (*headers, ("reprocessed", b"true"))
     return NewRecord(topic=topic, key=unrouted.story.encode(), value=value, headers=headers)
 
 

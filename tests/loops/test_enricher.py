@@ -97,7 +97,9 @@ class Bench:
             [item if isinstance(item, NewRecord) else raw_record(item, topic=NAMES.raw) for item in items]
         )
 
-    def worker(self, identity: str = "w0", *, max_records: int = 500, limits: Limits | None = None) -> Enricher:
+    def worker(
+        self, identity: str = "w0", *, max_records: int = 500, limits: Limits | None = None, reprocessed: bool = False
+    ) -> Enricher:
         member = self.log.member(group="enrich", identity=identity, topics=[NAMES.raw])
         self._members.append(member)
         return Enricher(
@@ -107,7 +109,9 @@ class Bench:
             detect=lambda _text, hint: hint or "en",
             clock=SystemClock(),
             events=self.heard,
-            settings=EnricherSettings(topics=NAMES, max_records=max_records, dead_letters=limits or Limits()),
+            settings=EnricherSettings(
+                topics=NAMES, max_records=max_records, dead_letters=limits or Limits(), reprocessed=reprocessed
+            ),
             past=partial(records_between, self.log),
         )
 
@@ -216,6 +220,23 @@ def test_a_version_that_no_longer_matches_tells_the_route(bench: Bench) -> None:
 
     told = [wire.header(record.headers, "kind") for record in bench.there(NAMES.route("sanctions"))]
     assert told == ["new", "unrouted"]
+
+
+def test_all_that_a_replay_writes_onto_a_route_is_marked_with_its_version(bench: Bench) -> None:
+    """A subscriber's table must tell a replayed `unrouted` from one that is news."""
+    first = raw_article("a", title="Council acts", summary=SANCTIONS)
+    bench.give(first)
+    worker = bench.worker(reprocessed=True)
+    bench.drain(worker)
+    bench.give(replace(first, title="Lanterns", summary=HARVEST))
+
+    bench.drain(worker)
+
+    told = [
+        tuple(wire.header(record.headers, name) for name in ("kind", "version", "reprocessed"))
+        for record in bench.there(NAMES.route("sanctions"))
+    ]
+    assert told == [("new", "1", "true"), ("unrouted", "2", "true")]
 
 
 def test_routes_that_share_a_topic_send_a_story_there_once(bench: Bench) -> None:

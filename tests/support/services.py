@@ -251,6 +251,18 @@ class Prometheus(Service):
         return [str(path), *flags, f"--web.listen-address=127.0.0.1:{self.port}"], environment
 
 
+def with_programs(*names: str) -> Mapping[str, str]:
+    """Return an environment in which the programs are found, each from the Debian package of its name if need be."""
+    environment = dict(os.environ)
+    for name in names:
+        path, own = _find(name, name, lambda each=name: debian.unpack(each, libraries_of=(each,)))  # type: ignore[misc]
+        if path.parent != Path(shutil.which(name) or "/").parent:
+            environment["PATH"] = f"{path.parent}:{environment['PATH']}"
+            libraries = (own.get("LD_LIBRARY_PATH"), environment.get("LD_LIBRARY_PATH"))
+            environment["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
+    return environment
+
+
 def promtool() -> Path:
     """Return the path of promtool. Raises: ServiceUnavailable."""
     path, _ = _find("promtool", "promtool", lambda: debian.unpack("prometheus"))

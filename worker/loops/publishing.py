@@ -91,7 +91,8 @@ class Publisher:
                 if self._route_topics[name] in topics:
                     continue
                 gone = Unrouted(story=verdict.story, version=verdict.version, route=name, unrouted_at=now)
-                outputs.append(wire.unrouted_record(gone, story.raw, topic=self._route_topics[name]))
+                topic = self._route_topics[name]
+                outputs.append(wire.unrouted_record(gone, story.raw, topic=topic, reprocessed=self._reprocessed))
         outputs += [self._duplicate(item) for item in duplicates]
         outputs += [
             wire.dead_letter_record(
