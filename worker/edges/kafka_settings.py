@@ -50,7 +50,11 @@ class KafkaSettings:
     request_timeout_ms: int = 15_000
     delivery_timeout_ms: int = 30_000
     transaction_timeout_ms: int = 45_000
-    max_poll_interval_ms: int = 300_000
+    max_poll_interval_ms: int = 120_000
+    """
+    How long a member may stay away from the group's business; also how long the others wait for one that neither comes
+    to a rebalance nor is known to be dead.
+    """
     metadata_max_age_ms: int = 30_000
     """How long members and writers may overlook that a topic has got more partitions or other limits."""
     connect_timeout_ms: int = 10_000
