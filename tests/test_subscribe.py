@@ -39,7 +39,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples/subscribe"
 PAGE = ROOT / "docs/subscribe.md"
 LANGUAGES = {".py": "python", ".java": "java", ".sh": "bash", ".xml": "xml"}
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 CROSSING = "<p>China and North Korea trade: {} trains 🚂🚂 crossed, despite UN sanctions on North Korea.</p>"
 TRAINS = raw_article(
@@ -139,17 +139,17 @@ def traffic(
         give(installation, BATCHES[0])
         produced = run([sys.executable, str(ROOT / "examples/produce_raw.py"), bootstrap, installation.topics.raw])
         assert re.fullmatch(r"\S+/\d+/\d+: story [0-9a-f]{64}", produced[0])
-        until(lambda: ended(installation) == 4, within_s=90, what="the first batch")
+        until(lambda: ended(installation) == 4, within_s=150, what="the first batch")
         between = datetime.now(UTC)
         abort(bootstrap, installation)
         give(installation, BATCHES[1])
-        until(lambda: ended(installation) == 4 + len(BATCHES[1]), within_s=60, what="the second batch")
+        until(lambda: ended(installation) == 4 + len(BATCHES[1]), within_s=120, what="the second batch")
     finally:
         worker.terminate()
         worker.wait(60)
     abort(bootstrap, installation)
     # Of the second batch alone: it counts the versions of what it repeats from 1 again.
-    replayed = installation.run("replay", "--from", between.isoformat(), "--live")
+    replayed = installation.run("replay", "--from", between.isoformat(), "--live", timeout_s=200.0)
     assert replayed.returncode == 0, replayed.stderr
     abort(bootstrap, installation)
     return Traffic(installation=installation, bootstrap=bootstrap, between=between)
@@ -158,7 +158,7 @@ def traffic(
 def run(command: Sequence[str], *, environ: Mapping[str, str] | None = None, folder: Path | None = None) -> list[str]:
     """Run an example to its end and return the lines that it printed."""
     done = subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", timeout=120, env=environ, cwd=folder, check=False
+        command, capture_output=True, text=True, encoding="utf-8", timeout=200, env=environ, cwd=folder, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -208,7 +208,7 @@ def printed_by(
         return blocks(out.read_text("utf-8").splitlines())
 
     with following(command, out, environ=environ):
-        until(lambda: printed() >= expected, within_s=60, what="what is on the topic")
+        until(lambda: printed() >= expected, within_s=120, what="what is on the topic")
         time.sleep(1.5)
     return printed()
 
@@ -362,7 +362,7 @@ def test_the_table_holds_the_latest_version_of_each_story_whatever_is_repeated(
         group = f"{traffic.topic('sanctions')}-table-{attempt}"
         command = [sys.executable, str(EXAMPLES / "table_kafka_python.py"), str(file)]
         with following([*command, traffic.bootstrap, traffic.topic("sanctions"), group], tmp_path / "out"):
-            until(lambda: file.exists() and rows() == expected, within_s=60, what="the table")
+            until(lambda: file.exists() and rows() == expected, within_s=120, what="the table")
             time.sleep(3)
         assert rows() == expected
 
