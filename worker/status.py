@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 import msgspec
@@ -156,6 +156,10 @@ def of_enriched(story: Enriched, routes: Iterable[str], number: int) -> StoryVie
     """Return what is shown of *story*; called for each one that goes out, so it only picks."""
     article, verdict = story.article, story.verdict
     body = published_body(article)
+    tags = story.tags
+    if len(body) < len(article.body):
+        # As in the published record: no evidence of what may not be published.
+        tags = replace(tags, evidence=tuple(e for e in tags.evidence if e.field != "body" or e.end <= len(body)))
     return StoryView(
         number=number,
         story=verdict.story,
@@ -170,7 +174,7 @@ def of_enriched(story: Enriched, routes: Iterable[str], number: int) -> StoryVie
         first_seen=verdict.first_seen,
         enriched_at=story.enriched_at,
         published_at=article.published_at,
-        tags=story.tags,
+        tags=tags,
         routes=tuple(routes),
         sources=verdict.independent_sources,
         copies=verdict.copies,

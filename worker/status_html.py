@@ -18,7 +18,7 @@ _LABELS = {
     "dead-letter": "dead letters",
     "fetches": "feeds fetched",
     "failed-fetches": "fetches failed",
-    "appended": "articles appended",
+    "entries": "new entries",
 }
 _BAD = {"dead-letter", "failed-fetches"}
 _NOTHING = '<span aria-hidden="true">–</span><span class="unseen">none</span>'
@@ -31,14 +31,16 @@ def page(status: Status, wanted: StoryFilter, query: str) -> str:
     body = [
         f'<section id="counters" class="counters" aria-label="Counters">{counters(status.counters)}</section>',
     ]
-    if stories is not None:
-        body.append(_stories(stories, wanted))
-    if status.feeds is not None:
-        body.append(f'<section id="feeds" aria-labelledby="feeds-title">{feeds(status.feeds)}</section>')
     if status.partitions is not None:
         body.append(
             f'<section id="partitions" aria-labelledby="partitions-title">{partitions(status.partitions)}</section>'
         )
+    if stories is not None:
+        body.append(_stories(stories, wanted))
+    if status.feeds is not None:
+        body.append(f'<section id="feeds" aria-labelledby="feeds-title">{feeds(status.feeds)}</section>')
+    sections = (("partitions", status.partitions), ("stories", stories), ("feeds", status.feeds))
+    links = "".join(f'<a href="#{name}">{name.capitalize()}</a>' for name, there in sections if there is not None)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -53,6 +55,7 @@ def page(status: Status, wanted: StoryFilter, query: str) -> str:
         '<div class="live"><p id="said" role="status" aria-live="polite">'
         f"<span>As of {_time(status.at)}; reload for more.</span></p>"
         '<button id="pause" type="button" hidden>Pause updates</button></div></header>'
+        f'<nav aria-label="On this page">{links}</nav>'
         f'<main id="main">{"".join(body)}</main>'
         f"<footer><p>Running since {_time(status.started_at, day=True)}. All times are UTC. For machines: "
         '<a href="/status.json">status.json</a>, <a href="/metrics">metrics</a>.</p></footer></body></html>\n'

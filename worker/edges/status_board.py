@@ -55,7 +55,7 @@ WORKER_COUNTERS: Wanted = {
 POLLER_COUNTERS: Wanted = {
     "fetches": ("dateline_fetches_total", lambda _: True),
     "failed-fetches": ("dateline_fetches_total", lambda labels: labels["result"] not in FETCH_OK),
-    "appended": ("dateline_articles_appended_total", lambda _: True),
+    "entries": ("dateline_entries_total", lambda labels: labels["state"] != "known"),
 }
 
 
