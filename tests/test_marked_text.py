@@ -6,7 +6,7 @@ import html
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worker.marked_text import language_attributes, marked, safe
@@ -55,6 +55,7 @@ def test_spans_that_do_not_fit_are_left_out(start: int, end: int) -> None:
     assert marked("China", [odd], {}) == "China"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.text(max_size=40), spans=st.lists(st.tuples(st.integers(-2, 45), st.integers(-2, 45), st.text(max_size=8)))
 )

@@ -1,4 +1,4 @@
-"""The status page of real processes: what a worker, a poller and a whole run show, and how it looks in a browser."""
+"""The status page of real processes: what a worker, a poller and a whole run show."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ from typing import Any
 import pytest
 
 from tests import make
-from tests.support import browser
 from tests.support.border_story import BODIES, TITLES
-from tests.support.browser import Browser, Page
-from tests.support.debian import NotToBeHad
 from tests.support.installation import Installation
 from tests.support.services import free_ports
 from tests.support.waiting import until
@@ -147,99 +144,6 @@ def test_port_0_means_no_page(tmp_path: Path) -> None:
     with started(installation, "run", "--feeds", str(feed_list(tmp_path))):
         until_said(tmp_path, r"worker started")
         assert "status page" not in _said(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser | NotToBeHad]:
-    try:
-        with browser.chromium() as its:
-            yield its
-    except NotToBeHad as error:
-        yield error
-
-
-@pytest.fixture
-def page(chromium: Browser | NotToBeHad) -> Page:
-    if isinstance(chromium, NotToBeHad):
-        pytest.skip(f"need chromium: {chromium}")
-    return chromium.page()
-
-
-def test_in_a_browser_it_looks_right_keeps_up_and_works_without_scripts(page: Page, tmp_path: Path) -> None:
-    installation = Installation(tmp_path)
-    port = free_ports(1)[0]
-    with started(installation, "run", "--feeds", str(feed_list(tmp_path)), "--http-port", str(port)):
-        append_when_there(installation, *articles()[3:])
-        until(lambda: len(stories(port)) == 4, within_s=120)
-        address = f"http://127.0.0.1:{port}/"
-
-        for width in (1280, 390):
-            for dark in (False, True):
-                page.look_like(width=width, dark=dark)
-                page.open(address)
-                until(lambda: page.evaluate("document.getElementById('said').textContent").startswith("Live"))
-                assert page.evaluate("document.documentElement.scrollWidth") == width
-                assert page.evaluate(POOR_CONTRAST) == []
-                page.screenshot(tmp_path / f"page-{width}-{'dark' if dark else 'light'}.png")
-        assert page.evaluate("document.querySelectorAll('#story-list script, #story-list b:not(.tags b)').length") == 0
-        assert "<b>" not in page.evaluate("document.title")
-
-        page.evaluate("window.same = true")
-        append(installation, make.raw_article("later", title="Seoul and Tokyo sign a trade accord", language="en"))
-        until(lambda: page.evaluate("document.querySelector('#story-list h3').textContent").startswith("Seoul"))
-        until(lambda: page.evaluate("document.querySelector('#counters dd .total').textContent") == "5")
-        assert page.evaluate("window.same") is True
-
-        before = page.loads
-        page.evaluate("document.querySelector('select[name=language]').value = 'ko'")
-        page.evaluate("document.querySelector('form button').click()")
-        page.settle(before)
-        assert page.evaluate("[...document.querySelectorAll('#story-list h3')].map(h => h.lang)") == ["ko"]
-        assert page.evaluate("document.querySelectorAll('#story-list mark').length") > 3
-
-        page.evaluate("document.getElementById('pause').click()")
-        assert page.evaluate("document.getElementById('said').textContent") == "Paused"
-
-        page.without_scripts()
-        page.open(f"{address}?language=en")
-        assert page.evaluate("document.getElementById('pause').hidden") is True
-        assert page.evaluate("document.querySelectorAll('#story-list > li').length") == 3
-        assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"
-    assert page.complaints == []
-
-
-POOR_CONTRAST = """(() => {
-  const rgb = (css) => css.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-    .map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, at) => sum + c * [0.2126, 0.7152, 0.0722][at], 0);
-  const ground = (of) => {
-    for (let at = of; at; at = at.parentElement) {
-      const colour = rgb(getComputedStyle(at).backgroundColor);
-      if (colour.length < 4 || colour[3] > 0) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  for (const one of document.querySelectorAll("body *")) {
-    const says = [...one.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!says || !one.checkVisibility()) continue;
-    const [a, b] = [light(rgb(getComputedStyle(one).color)), light(ground(one))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) poor.push(`${one.tagName}.${one.className} ${one.textContent.slice(0, 20)} ${ratio.toFixed(2)}`);
-  }
-  return poor;
-})()"""
-"""Texts that stand out less than WCAG AA asks for."""
-
-
-def append_when_there(installation: Installation, *given: RawArticle) -> None:
-    def there() -> bool:
-        with installation.log() as log:
-            return installation.topics.raw in log.topics()
-
-    until(there, within_s=60)
-    append(installation, *given)
 
 
 def until_said(folder: Path, pattern: str) -> list[Any]:
