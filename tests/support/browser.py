@@ -75,7 +75,9 @@ class Page:
 
     def evaluate(self, expression: str) -> Any:
         """Return the value of a JavaScript *expression*; ours, so it runs where the page's own may not."""
-        answer = self.tell("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.tell(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, userGesture=True
+        )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
