@@ -175,7 +175,11 @@ class TaxonomySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """Where /metrics, /livez and /readyz answer. `dateline run` gives its workers the ports that follow."""
+    """
+    Where the status page, /metrics, /livez and /readyz answer. `dateline run` gives its workers the ports that follow.
+
+    Unset, `dateline run` still has a page: on 9464, or a free port when that is taken; its workers have none.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 0

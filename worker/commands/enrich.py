@@ -9,9 +9,10 @@ import socket
 from functools import partial
 
 from worker.edges.process import ExitCode
+from worker.edges.status_board import WORKER_COUNTERS, counts_of
 from worker.edges.worker_events import WorkerEvents
 from worker.loops.accounting import AccountedMember
-from worker.ports import SeenStore
+from worker.ports import Member, SeenStore
 from worker.service import Service, parent_option, serving
 from worker.stores import check_stores, ensure_topics, topic_specs
 from worker.wiring import Setup, add_common, setup
@@ -19,7 +20,7 @@ from worker.wiring import Setup, add_common, setup
 EXAMPLES = """\
   dateline enrich                              one worker, on the embedded log or on the configured Kafka
   dateline enrich --index 1                    a second one on this machine
-  DATELINE_HTTP_PORT=9465 dateline enrich      with /metrics, /livez and /readyz
+  DATELINE_HTTP_PORT=9465 dateline enrich      with the status page, /metrics, /livez and /readyz
 """
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--create-topics", action="store_true", help="create missing topics first")
     parser.add_argument("--one-machine", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--http-port", type=int, metavar="PORT", help="of /metrics, /livez, /readyz; 0: none")
+    parser.add_argument(
+        "--http-port", type=int, metavar="PORT", help="of the status page, /metrics, /livez, /readyz; 0: none"
+    )
     parent_option(parser)
     add_common(parser)
 
@@ -65,8 +68,13 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
         version = context.taxonomy().version
         service.metrics.taxonomy(version)
         events = WorkerEvents(
-            metrics=service.metrics, readiness=service.readiness, watchdog=service.watchdog, clock=service.clock
+            metrics=service.metrics,
+            readiness=service.readiness,
+            watchdog=service.watchdog,
+            clock=service.clock,
+            board=service.board if service.page_url else None,
         )
+        _show(service, member, identity)
         books = AccountedMember(
             member,
             ends=(context.topics.enriched, context.topics.duplicates, context.topics.dead_letter),
@@ -83,6 +91,18 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
     finally:
         member.close()
     return ExitCode.OK
+
+
+def _show(service: Service, member: Member, identity: str) -> None:
+    """Hang up on the status page what a worker has to show."""
+
+    def partitions() -> dict[int, int | None]:
+        lag = member.lag()
+        return {place[1]: lag.get(place) for place in member.assigned()}
+
+    board = service.board
+    board.process, board.shows_stories, board.partitions = f"worker {identity}", True, partitions
+    board.counts.append(counts_of(service.metrics.registry, WORKER_COUNTERS))
 
 
 def _check_settings(seen: SeenStore, service: Service) -> None:

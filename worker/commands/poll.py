@@ -14,6 +14,7 @@ from pathlib import Path
 from worker.edges.fetch import HttpFetcher
 from worker.edges.poller_events import PollEvents
 from worker.edges.process import ExitCode
+from worker.edges.status_board import POLLER_COUNTERS, counts_of, feeds_of
 from worker.feed_config import FeedConfig
 from worker.polling import Summary
 from worker.ports import Log, WrongSettings
@@ -39,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", metavar="I/N", help="poll only part I, from 0, of N of the feeds; auto/N: I from the host name"
     )
-    parser.add_argument("--http-port", type=int, metavar="PORT", help="of /metrics, /livez, /readyz; 0: none")
+    parser.add_argument(
+        "--http-port", type=int, metavar="PORT", help="of the status page, /metrics, /livez, /readyz; 0: none"
+    )
     add_common(parser)
 
 
@@ -50,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         if shard is not None:
             logger.info("sharded", extra={"shard": str(shard), "feeds": sum(feed.enabled for feed in feeds)})
         with serving(context.settings, feeds=[feed.id for feed in feeds if feed.enabled]) as service:
+            service.board.process = "poller" if shard is None else f"poller, shard {shard}"
             log = service.patiently("log", context.log)
             if log is None:
                 return ExitCode.OK
@@ -78,6 +82,8 @@ async def poll(
     events = PollEvents(metrics=service.metrics, readiness=service.readiness, clock=service.clock)
     async with HttpFetcher(context.fetch_settings()) as fetcher, stop_event(service) as stop:
         poller = context.poller(feeds, log=log, fetcher=fetcher, clock=service.clock, events=events)
+        service.board.counts.append(counts_of(service.metrics.registry, POLLER_COUNTERS))
+        service.board.feeds = feeds_of(feeds, poller.states)
         service.readiness.clear("process")
         logger.info("polling", extra={"feeds": sum(feed.enabled for feed in feeds)})
         if once:
