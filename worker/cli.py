@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "tail": "show the records of a topic as they come",
     "explain": "show what every stage makes of one article, and why",
     "trace": "show the way that one story took",
-    "feeds": "check a feed list",
+    "feeds": "check a feed list, or add a feed to it",
     "topics": "create the topics",
     "dead-letters": "list refused records, or send them through again",
     "audit": "prove that every raw record has exactly one end",

@@ -6,6 +6,7 @@ Label children that can be known stand at 0 from the start, so that a rate over 
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -221,6 +222,11 @@ class Metrics:
         )
         self.log_away = Gauge("dateline_log_away", "1 while the log takes no articles, else 0", registry=registry)
         self.feeds = Gauge("dateline_feeds", "Feeds that this process polls", registry=registry)
+        self.feed_list_refused = Gauge(
+            "dateline_feed_list_refused",
+            "1 while the feed list is wrong or not to be had and an earlier one stays in force, else 0",
+            registry=registry,
+        )
         self.feed_success = Gauge(
             "dateline_feed_last_success_timestamp_seconds",
             "Unix time of a feed's last good fetch; of the freshest one for the label other",
@@ -242,9 +248,18 @@ class Metrics:
             self.pages.labels(result)
         for state in ("new", "changed", "known"):
             self.entries.labels(state)
+        self._feed_labels: frozenset[str] = frozenset()
+        self.set_feeds(feeds)
+
+    def set_feeds(self, feeds: Iterable[str]) -> None:
+        """Take *feeds* as the configured ones; what is known of others is dropped."""
         names = sorted(feeds)
-        self._feed_labels = frozenset(names[:MAX_FEED_LABELS])
+        before, self._feed_labels = self._feed_labels, frozenset(names[:MAX_FEED_LABELS])
         self.feeds.set(len(names))
+        for name in before - self._feed_labels:
+            for metric in (self.feed_success, self.feed_failures):
+                with contextlib.suppress(KeyError):
+                    metric.remove(name)
         for name in {self.feed_label(name) for name in names}:
             self.feed_failures.labels(name)
             self.feed_entries.labels(name)

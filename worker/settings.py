@@ -130,6 +130,14 @@ class PollerSettings:
 
     feeds: Path | None = None
     """OPML 2.0 or YAML."""
+    feeds_url: str = ""
+    """http(s) address that gives the list instead; the last good one stays in force, across restarts in data.dir."""
+    feeds_refresh: Duration = MINUTE
+    """Between two looks at the list, file or address, while the poller runs."""
+    feeds_private: bool = False
+    """feedsUrl, and feeds of its list that say `private`, may lead to hosts that are not public."""
+    feeds_source: str = ""
+    """Where the list comes from, in words; `feeds add` then names it and changes nothing."""
     interval: Duration = FIVE_MINUTES
     """Between two polls of a feed that says nothing else."""
     concurrency: Count = 100
@@ -221,6 +229,7 @@ class Settings:
 
 _SEEN_URL = re.compile(r"(?:rediss?://[^/\s]+(?:/\d+)?/?|unix://\S+)")
 _SHARD = re.compile(r"(auto|\d{1,4})/([1-9]\d{0,3})")
+_WEB_URL = re.compile(r"https?://[^/\s@]+(?:/\S*)?")
 _BOOTSTRAP = re.compile(r"(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5}(?:,(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5})*")
 
 
@@ -236,6 +245,11 @@ def contradictions(settings: Settings) -> Iterator[tuple[Where, str]]:
     told = _SHARD.fullmatch(shard)
     if shard and not (told and (told[1] == "auto" or int(told[1]) < int(told[2]))):
         yield ("poller", "shard"), f"Expected index/count like 0/3, 1/3 and 2/3, or auto/3, got {shard!r}"
+    if settings.poller.feeds is not None and settings.poller.feeds_url:
+        yield ("poller", "feeds_url"), "either feeds or feedsUrl"
+    for where, address in ((("poller", "feeds_url"), settings.poller.feeds_url),):
+        if address and not _WEB_URL.fullmatch(address):
+            yield where, "Expected http://host/path or https://host/path, without credentials"
     if settings.worker.grace <= 5:
         yield ("worker", "grace"), "must be more than 5s: the process ends itself 5s before"
 

@@ -13,10 +13,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.edges.clock import SystemClock
-from worker.edges.settings_file import Origin
+from worker.edges.data_folder import ready
+from worker.edges.settings_file import Origin, data_dir
 from worker.edges.yaml_file import Fault, FileFaults
 from worker.enriching import EnricherEvents, TopicNames
 from worker.options import add_common, load_settings
@@ -25,6 +27,8 @@ from worker.settings import Settings, Where
 from worker.stores import open_log, open_seen
 
 if TYPE_CHECKING:
+    from worker.edges.feed_settings import Defaults
+    from worker.edges.feed_source import FeedSource
     from worker.edges.fetch import FetchSettings
     from worker.feed_config import FeedConfig
     from worker.loops.enricher import Enricher
@@ -84,18 +88,32 @@ class Setup:
         """Return what follows the prefix in the names of the routes' topics."""
         return tuple(dict.fromkeys(route.topic for route in self.taxonomy().routes))
 
-    def feeds(self) -> tuple[FeedConfig, ...]:
-        """Read the feed list. Raises: FileFaults."""
-        from worker.edges import feed_list  # noqa: PLC0415
+    def feed_source(self) -> FeedSource:
+        """Return where the feed list comes from. Raises: FileFaults: the settings do not say."""
+        from worker.edges.feed_source import Address, FileSource, UrlSource  # noqa: PLC0415
+
+        given = self.settings.poller
+        if given.feeds_url:
+            return UrlSource(
+                Address(url=given.feeds_url, private=given.feeds_private),
+                folder=lambda: ready(data_dir(self.settings, self.environ)),
+                fetch=self.fetch_settings(),
+                defaults=self.feed_defaults(),
+            )
+        return FileSource(self.feed_file(), defaults=self.feed_defaults())
+
+    def feed_file(self) -> Path:
+        """Return the feed list's file. Raises: FileFaults: the settings name none."""
+        if self.settings.poller.feeds is None:
+            raise FileFaults([Fault(file="poller.feeds", line=0, reason="no feed list; give one with --feeds FILE")])
+        return self.settings.poller.feeds
+
+    def feed_defaults(self) -> Defaults:
+        """Return what counts for a feed that does not say."""
         from worker.edges.feed_settings import Defaults  # noqa: PLC0415
 
         given = self.settings.poller
-        if given.feeds is None:
-            raise FileFaults([Fault(file="poller.feeds", line=0, reason="no feed list; give one with --feeds FILE")])
-        defaults = Defaults(
-            interval_s=given.interval, first_age_s=given.first_poll_max_age, ports=frozenset(given.ports)
-        )
-        return feed_list.read(given.feeds, defaults=defaults)
+        return Defaults(interval_s=given.interval, first_age_s=given.first_poll_max_age, ports=frozenset(given.ports))
 
     def fetch_settings(self) -> FetchSettings:
         """Return the deadlines and bounds of every fetch."""
