@@ -1,8 +1,8 @@
 """
 Load the taxonomy: the shipped files of worker/taxonomy/, and over them those of a user's folder with the same names.
 
-In the user's folder `topics/<slug>.yaml` adds a topic or stands for the shipped one, `routes.yaml` adds routes or
-replaces those of the same name; for regions and pairs see edges/region_data.py.
+In the user's folder `topics/<slug>.yaml` (or `topics.<slug>.yaml`) adds a topic or stands for the shipped one,
+`routes.yaml` adds routes or replaces those of the same name; for regions and pairs see edges/region_data.py.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def _version(folder: Path | None) -> str:
     if folder is None:
         return version
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.yaml")):
+    # Not rglob: a ConfigMap is mounted as links into a hidden folder that is named after the time.
+    for path in sorted(path for where in (".", "topics", "regions.d") for path in (folder / where).glob("*.yaml")):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return f"{version}+{digest.hexdigest()[:10]}"
