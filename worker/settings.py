@@ -179,6 +179,12 @@ class TaxonomySettings:
 
     dir: Path | None = None
     """A folder of your own; unset: the one in the package."""
+    url: str = ""
+    """http(s) address that gives a .tar.gz of the folder instead; the last good one stays in force."""
+    refresh: Duration = FIVE_MINUTES
+    """Between two looks at the rules, folder or address, while a worker runs."""
+    private: bool = False
+    """The address may lead to a host that is not public."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +253,10 @@ def contradictions(settings: Settings) -> Iterator[tuple[Where, str]]:
         yield ("poller", "shard"), f"Expected index/count like 0/3, 1/3 and 2/3, or auto/3, got {shard!r}"
     if settings.poller.feeds is not None and settings.poller.feeds_url:
         yield ("poller", "feeds_url"), "either feeds or feedsUrl"
-    for where, address in ((("poller", "feeds_url"), settings.poller.feeds_url),):
+    if settings.taxonomy.dir is not None and settings.taxonomy.url:
+        yield ("taxonomy", "url"), "either dir or url"
+    addresses = {("poller", "feeds_url"): settings.poller.feeds_url, ("taxonomy", "url"): settings.taxonomy.url}
+    for where, address in addresses.items():
         if address and not _WEB_URL.fullmatch(address):
             yield where, "Expected http://host/path or https://host/path, without credentials"
     if settings.worker.grace <= 5:

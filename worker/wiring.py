@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from worker.edges.feed_settings import Defaults
     from worker.edges.feed_source import FeedSource
     from worker.edges.fetch import FetchSettings
+    from worker.edges.taxonomy_source import TaxonomySource
     from worker.feed_config import FeedConfig
     from worker.loops.enricher import Enricher
     from worker.loops.poller import Poller
@@ -63,6 +64,7 @@ class Setup:
         self.topics = TopicNames(prefix=settings.topics.prefix)
         self._stack = stack
         self._taxonomy: Taxonomy | None = None
+        self._taxonomy_source: TaxonomySource | None = None
 
     def log(self, *, beat: Callable[[], None] = _nothing, reset: Callable[[], None] = _nothing) -> Log:
         """Open the log, with what it is to call: see stores.open_log. Raises: LogError."""
@@ -77,12 +79,29 @@ class Setup:
         return store
 
     def taxonomy(self) -> Taxonomy:
-        """Load the rules of regions, pairs, topics and routes, once. Raises: FileFaults."""
+        """Load the rules of regions, pairs, topics and routes, once. Raises: FileFaults, RemoteAway."""
         if self._taxonomy is None:
-            from worker.edges.taxonomy import load_taxonomy  # noqa: PLC0415
-
-            self._taxonomy = load_taxonomy(self.settings.taxonomy.dir)
+            self._taxonomy = self.taxonomy_source().first()
         return self._taxonomy
+
+    def taxonomy_source(self) -> TaxonomySource:
+        """Return where the rules come from."""
+        if self._taxonomy_source is None:
+            from worker.edges import taxonomy_source  # noqa: PLC0415
+            from worker.edges.remote_file import RemoteFile  # noqa: PLC0415
+
+            given = self.settings.taxonomy
+            if given.url:
+                remote = RemoteFile(
+                    given.url,
+                    private=given.private,
+                    fetch=self.fetch_settings(),
+                    max_bytes=taxonomy_source.MAX_BYTES,
+                )
+                self._taxonomy_source = taxonomy_source.ArchiveSource(remote, folder=self._data_dir)
+            else:
+                self._taxonomy_source = taxonomy_source.FolderSource(given.dir)
+        return self._taxonomy_source
 
     def routes(self) -> tuple[str, ...]:
         """Return what follows the prefix in the names of the routes' topics."""
@@ -90,17 +109,19 @@ class Setup:
 
     def feed_source(self) -> FeedSource:
         """Return where the feed list comes from. Raises: FileFaults: the settings do not say."""
-        from worker.edges.feed_source import Address, FileSource, UrlSource  # noqa: PLC0415
+        from worker.edges.feed_source import MAX_BYTES, FileSource, UrlSource  # noqa: PLC0415
+        from worker.edges.remote_file import RemoteFile  # noqa: PLC0415
 
         given = self.settings.poller
         if given.feeds_url:
-            return UrlSource(
-                Address(url=given.feeds_url, private=given.feeds_private),
-                folder=lambda: ready(data_dir(self.settings, self.environ)),
-                fetch=self.fetch_settings(),
-                defaults=self.feed_defaults(),
+            remote = RemoteFile(
+                given.feeds_url, private=given.feeds_private, fetch=self.fetch_settings(), max_bytes=MAX_BYTES
             )
+            return UrlSource(remote, folder=self._data_dir, defaults=self.feed_defaults())
         return FileSource(self.feed_file(), defaults=self.feed_defaults())
+
+    def _data_dir(self) -> Path:
+        return ready(data_dir(self.settings, self.environ))
 
     def feed_file(self) -> Path:
         """Return the feed list's file. Raises: FileFaults: the settings name none."""

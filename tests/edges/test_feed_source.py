@@ -12,8 +12,9 @@ import pytest
 
 from tests.support.web import Answer, Site, site
 from worker.edges.feed_settings import Defaults
-from worker.edges.feed_source import Address, FeedListAway, FileSource, UrlSource
+from worker.edges.feed_source import MAX_BYTES, FileSource, UrlSource
 from worker.edges.fetch import FetchSettings
+from worker.edges.remote_file import RemoteAway, RemoteFile
 from worker.edges.yaml_file import FileFaults
 
 P = ParamSpec("P")
@@ -32,9 +33,8 @@ def in_a_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, Non
 
 def source(server: Site, folder: Path, *, private: bool = True) -> UrlSource:
     return UrlSource(
-        Address(url=server.url("/list"), private=private),
+        RemoteFile(server.url("/list"), private=private, fetch=FetchSettings(total_s=5.0), max_bytes=MAX_BYTES),
         folder=lambda: folder,
-        fetch=FetchSettings(total_s=5.0),
         defaults=Defaults(),
     )
 
@@ -93,18 +93,18 @@ async def test_a_new_process_uses_the_last_good_list_while_the_address_gives_non
             server.answers["/list"] = answer
             its = source(server, tmp_path)
             assert [feed.id for feed in await its.first()] == ["quay", "bay"]
-            with pytest.raises((FeedListAway, FileFaults)):
+            with pytest.raises((RemoteAway, FileFaults)):
                 await its.changed()
         server.answers["/list"] = Answer(TWO)
         assert await ids(its) is None
-    with pytest.raises(FeedListAway):
+    with pytest.raises(RemoteAway):
         await source(server, tmp_path / "empty").first()
 
 
 @in_a_loop
 async def test_an_address_in_a_private_network_is_asked_only_where_that_is_permitted(tmp_path: Path) -> None:
     async with site({"/list": Answer(ONE)}) as server:
-        with pytest.raises(FeedListAway, match="ssrf"):
+        with pytest.raises(RemoteAway, match="ssrf"):
             await source(server, tmp_path, private=False).first()
         assert server.seen == []
 
@@ -126,9 +126,8 @@ async def test_a_list_from_an_address_names_no_local_files(tmp_path: Path, entry
 def test_a_list_from_an_address_names_private_hosts_only_where_that_is_permitted(tmp_path: Path) -> None:
     (tmp_path / "feeds.yaml").write_bytes(b"feeds: [{id: a, url: 'http://10.0.0.1/feed', private: true}]")
     its = UrlSource(
-        Address(url="https://example.org/list", private=False),
+        RemoteFile("https://example.org/list", private=False, fetch=FetchSettings(), max_bytes=MAX_BYTES),
         folder=lambda: tmp_path,
-        fetch=FetchSettings(),
         defaults=Defaults(),
     )
     assert its._kept() is None

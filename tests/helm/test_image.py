@@ -29,7 +29,7 @@ print(json.dumps({
     "compilers": [name for name in sys.argv[1:] if shutil.which(name)],
     "installers": [name for name in ("pip", "setuptools") if (venv / "lib").glob(f"*/site-packages/{name}/__init__.py")
                    and importlib.util.find_spec(name) and importlib.util.find_spec(name).origin.startswith(str(venv))],
-    "writable": [str(path) for path in (venv, venv / "bin", pathlib.Path("/"), pathlib.Path("/usr"), pathlib.Path("/etc"))
+    "writable": [str(path) for path in map(pathlib.Path, (venv, venv / "bin", "/", "/usr", "/etc"))
                  if os.access(path, os.W_OK)],
     "bytecode": len(list(pathlib.Path(worker.__file__).parent.rglob("*.pyc"))),
 }))
@@ -98,9 +98,8 @@ def test_the_built_image_is_as_it_should_be(image: tuple[dict[str, str], str]) -
         assert found["bytecode"] > 50, "the root may be read-only, so modules are compiled beforehand"
         told = _run(environment, "run", container, "--", "/opt/dateline/bin/dateline", "--version")
         assert told.stdout.strip().endswith(f"dateline {worker.__version__}"), told.stdout + told.stderr
-        piped = _run(
-            environment, "run", container, "--", "sh", "-c", 'echo \'{"title":"North Korea"}\' | dateline pipe'
-        )
+        line = 'echo \'{"title":"North Korea"}\' | dateline pipe'
+        piped = _run(environment, "run", container, "--", "sh", "-c", line)
         assert '"regions"' in piped.stdout, piped.stdout + piped.stderr
     finally:
         _run(environment, "rm", container)

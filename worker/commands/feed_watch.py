@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from worker.edges.feed_source import FeedListAway, Feeds, FeedSource
+from worker.edges.feed_source import Feeds, FeedSource
+from worker.edges.remote_file import RemoteAway
 from worker.edges.yaml_file import FileFaults
 from worker.loops.poller import Poller
 from worker.metrics import Metrics
 from worker.service import Service
 
 logger = logging.getLogger(__name__)
-_AGAIN_S = 5.0
 
 
 def first_list(source: FeedSource, service: Service, *, patient: bool) -> Feeds | None:
@@ -21,24 +21,8 @@ def first_list(source: FeedSource, service: Service, *, patient: bool) -> Feeds 
 
     *patient*: wait, unready, for one that is wrong or not to be had, as for an address. Raises: FileFaults: without.
     """
-    told = ""
-    while not service.stopping():
-        service.watchdog.beat()
-        try:
-            feeds = asyncio.run(source.first())
-        except (FeedListAway, FileFaults) as error:
-            if not patient:
-                raise
-            reason = " ".join(str(error).split())[:500]
-            service.readiness.blocked("feed list", reason)
-            if reason != told:
-                logger.warning("waiting for the feed list", extra={"reason": reason})
-            told = reason
-            service.stopping.wait(_AGAIN_S)
-        else:
-            service.readiness.clear("feed list")
-            return feeds
-    return None
+    besides = (RemoteAway, FileFaults) if patient else ()
+    return service.patiently("feed list", lambda: asyncio.run(source.first()), besides=besides)
 
 
 async def watch(source: FeedSource, poller: Poller, metrics: Metrics, stop: asyncio.Event, *, every_s: float) -> None:
@@ -48,7 +32,7 @@ async def watch(source: FeedSource, poller: Poller, metrics: Metrics, stop: asyn
         await asyncio.sleep(every_s)
         try:
             feeds = await source.changed()
-        except (FeedListAway, FileFaults) as error:
+        except (RemoteAway, FileFaults) as error:
             metrics.feed_list_refused.set(1)
             reason = " ".join(str(error).split())[:500]
             if reason != told:

@@ -14,10 +14,10 @@ from worker.commands.output import progress
 from worker.edges import feed_list_edit
 from worker.edges import feeds as feed_documents
 from worker.edges.clock import SystemClock
-from worker.edges.feed_source import FeedListAway
 from worker.edges.fetch import HttpFetcher
 from worker.edges.logging_setup import one_line
 from worker.edges.process import ExitCode
+from worker.edges.remote_file import RemoteAway
 from worker.feed_config import FeedConfig
 from worker.loops.feed_check import FeedReport, check_feed
 from worker.wiring import Setup, add_common, setup
@@ -83,7 +83,7 @@ def _run_check(args: argparse.Namespace) -> int:
     with setup(args) as context:
         try:
             listed = asyncio.run(context.feed_source().first())
-        except FeedListAway as error:
+        except RemoteAway as error:
             print(f"the feed list cannot be had: {error}", file=sys.stderr)
             return ExitCode.RESTART
         feeds = [feed for feed in listed if feed.enabled]

@@ -13,31 +13,26 @@ import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from worker.edges import feed_list, guard
+from worker.edges import feed_list
 from worker.edges.feed_settings import Defaults
-from worker.edges.fetch import FetchSettings, HttpFetcher
+from worker.edges.remote_file import RemoteAway, RemoteFile
 from worker.edges.yaml_file import Fault, FileFaults
 from worker.feed_config import FeedConfig
-from worker.polling import FetchFailed, FetchRequest, NotModified
+from worker.polling import Fetched
 
 logger = logging.getLogger(__name__)
 Feeds = tuple[FeedConfig, ...]
 MAX_BYTES = 16 * 1024 * 1024
 
 
-class FeedListAway(Exception):
-    """The list cannot be had now; says why."""
-
-
 class FeedSource(Protocol):
     """Gives the feed list, and later what became of it."""
 
     async def first(self) -> Feeds:
-        """Return the list. Raises: FileFaults: it is wrong; FeedListAway: ask again later."""
+        """Return the list. Raises: FileFaults: it is wrong; RemoteAway: ask again later."""
 
     async def changed(self) -> Feeds | None:
         """Return the list if it is another one than was last given, else None. Raises: as `first`."""
@@ -86,82 +81,49 @@ class FileSource:
             raise FileFaults([Fault(file=str(self._path), line=0, reason=error.strerror or str(error))]) from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """An address that gives a feed list."""
-
-    url: str
-    private: bool
-    """It, and feeds of its list that say so, may lead to hosts that are not public."""
-
-
 class UrlSource:
     """An address; its last good list lies in *folder*."""
 
-    def __init__(
-        self, address: Address, *, folder: Callable[[], Path], fetch: FetchSettings, defaults: Defaults
-    ) -> None:
-        self._address = address
+    def __init__(self, remote: RemoteFile, *, folder: Callable[[], Path], defaults: Defaults) -> None:
+        self._remote = remote
         self._folder = folder
-        self._settings = fetch
         self._defaults = defaults
-        self._given = b""
-        self._etag: str | None = None
-        self._last_modified: str | None = None
 
     async def first(self) -> Feeds:
         try:
             feeds = await self.changed()
-        except (FileFaults, FeedListAway) as error:
+        except (FileFaults, RemoteAway) as error:
             kept = self._kept()
             if kept is None:
                 raise
             logger.warning("the last good feed list is used", extra={"reason": str(error)})
             return kept
         if feeds is None:
-            raise FeedListAway("the server says that nothing changed, but was not asked")
+            raise RemoteAway("the server gave nothing")
         return feeds
 
     async def changed(self) -> Feeds | None:
-        request = FetchRequest(
-            url=self._address.url,
-            etag=self._etag,
-            last_modified=self._last_modified,
-            private_host=guard.host_of(self._address.url) if self._address.private else None,
-            max_bytes=MAX_BYTES,
-        )
-        async with HttpFetcher(self._settings) as fetcher:
-            answer = await fetcher.fetch(request)
-        if isinstance(answer, NotModified):
-            return None
-        if isinstance(answer, FetchFailed):
-            raise FeedListAway(f"{answer.reason}: {answer.detail}" if answer.detail else str(answer.reason))
-        feeds = await asyncio.to_thread(self._take, answer.body)
-        # Only now: a wrong list is fetched, and told, again.
-        self._etag, self._last_modified = answer.etag, answer.last_modified
-        return feeds
+        answer = await self._remote.changed()
+        return None if answer is None else await asyncio.to_thread(self._take, answer)
 
-    def _take(self, body: bytes) -> Feeds | None:
-        digest = _digest(body)
-        if digest == self._given:
-            return None
-        path = self._folder() / f"feeds-new{_ending(body)}"
+    def _take(self, answer: Fetched) -> Feeds:
+        path = self._folder() / f"feeds-new{_ending(answer.body)}"
         try:
-            path.write_bytes(body)
+            path.write_bytes(answer.body)
             feeds = self._read(path)
             for other in self._lists():
                 other.unlink()
             path.replace(path.with_stem("feeds"))
         except OSError as error:
-            raise FeedListAway(f"it cannot be kept: {error}") from error
-        self._given = digest
+            raise RemoteAway(f"it cannot be kept: {error}") from error
+        self._remote.take(answer.body, answer)
         return feeds
 
     def _kept(self) -> Feeds | None:
         with suppress(OSError, FileFaults):
             for path in self._lists():
                 feeds = self._read(path)
-                self._given = _digest(path.read_bytes())
+                self._remote.take(path.read_bytes())
                 return feeds
         return None
 
@@ -172,10 +134,10 @@ class UrlSource:
         try:
             feeds = feed_list.read(path, defaults=self._defaults)
         except FileFaults as error:
-            here = [Fault(file=self._address.url, line=fault.line, reason=fault.reason) for fault in error.faults]
+            here = [Fault(file=self._remote.url, line=fault.line, reason=fault.reason) for fault in error.faults]
             raise FileFaults(here) from error
         refused = [
-            Fault(file=self._address.url, line=0, reason=f"feed {feed.id!r}: {why}")
+            Fault(file=self._remote.url, line=0, reason=f"feed {feed.id!r}: {why}")
             for feed in feeds
             if (why := self._refused(feed))
         ]
@@ -186,7 +148,7 @@ class UrlSource:
     def _refused(self, feed: FeedConfig) -> str | None:
         if feed.path is not None:
             return "a list from an address may not name local files"
-        if feed.private and not self._address.private:
+        if feed.private and not self._remote.private:
             return "a list from an address may name private hosts only with poller.feedsPrivate"
         return None
 

@@ -66,7 +66,7 @@ def _load(folder: Path | None) -> Taxonomy:
         known = KnownNames(topics=topics.names.keys(), regions=codes)
         routes = gather(lambda: load_routes(folders, known))
         if routes is not None:
-            version = _version(folder)
+            version = taxonomy_version(folder)
             return Taxonomy(
                 version=version,
                 gazetteer=build_gazetteer(regions[0]),
@@ -88,7 +88,7 @@ def _country_names() -> dict[str, str]:
     return names
 
 
-def _version(folder: Path | None) -> str:
+def taxonomy_version(folder: Path | None) -> str:
     """Return the shipped version, and `+` ten hex digits over the user's files, by name and content."""
     version = (SHIPPED / "VERSION").read_text(encoding="ascii").strip()
     if folder is None:
