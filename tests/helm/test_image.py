@@ -70,7 +70,10 @@ def image() -> Iterator[tuple[dict[str, str], str]]:
     if _run(environment, "images", "--quiet", base).returncode != 0 and _run(environment, "pull", base).returncode != 0:
         pytest.skip(f"need the base image {base}: neither here nor to be pulled")
     name = f"localhost/dateline-test:{uuid.uuid4().hex[:8]}"
-    built = _run(environment, "bud", "--build-arg", f"BASE={base}", "-t", name, "-f", "deploy/Dockerfile", ".")
+    # What pip trusts here it has to trust in the build too.
+    authority = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
+    secret = ["--secret", f"id=ca,src={authority}"] if authority else []
+    built = _run(environment, "bud", *secret, "--build-arg", f"BASE={base}", "-t", name, "-f", "deploy/Dockerfile", ".")
     assert built.returncode == 0, (built.stdout + built.stderr)[-4000:]
     try:
         yield environment, name
