@@ -20,7 +20,6 @@ from worker.edges.status_board import StatusBoard
 from worker.edges.status_page import StatusPage
 from worker.edges.watchdog import Watchdog
 from worker.metrics import Metrics
-from worker.ninjs import Vocabulary
 from worker.polling import FetchReason
 from worker.ports import LogUnavailable, SeenStoreAway, WrongSettings
 from worker.settings import Settings
@@ -44,9 +43,8 @@ class Service:
         *,
         routes: Iterable[str] = (),
         feeds: Iterable[str] = (),
-        vocabulary: Vocabulary | None = None,
     ) -> None:
-        """*routes*, *feeds*, *vocabulary*: what this process works with; its metrics count by these names."""
+        """*routes*, *feeds*: what this process works with; its metrics count by these names."""
         self.stopping = StopFlag()
         self.clock = SystemClock(self.stopping)
         self.watchdog = Watchdog(limit_s=settings.worker.watchdog)
@@ -57,8 +55,6 @@ class Service:
             fetch_reasons=(*FetchReason, *_NOT_FEEDS),
             routes=routes,
             feeds=feeds,
-            regions=vocabulary.countries if vocabulary else (),
-            topics=vocabulary.topics if vocabulary else (),
         )
         self.metrics.ready.set_function(lambda: not self.unready())
         self.metrics.loop_age.set_function(self.watchdog.age_s)
@@ -87,23 +83,27 @@ class Service:
             os._exit(ExitCode.OK)
         self.watchdog.stop_within(self._grace_s)
 
-    def patiently(self, part: str, work: Callable[[], T]) -> T | None:
+    def patiently(self, part: str, work: Callable[[], T], *, besides: tuple[type[Exception], ...] = ()) -> T | None:
         """
         Do *work* again and again until the log or the store is there; None when the process is to stop before.
+
+        *besides*: what else it may raise that is worth waiting for.
 
         Waiting shows signs of life: an absent broker is no reason to kill the process. For the start of a process only:
         a signal ends it on the spot.
         """
+        waits: tuple[type[Exception], ...] = (LogUnavailable, SeenStoreAway, *besides)
         told = False
         while not self.stopping():
             self.watchdog.beat()
             self._starting = True
             try:
                 result = work()
-            except (LogUnavailable, SeenStoreAway) as error:
-                self.readiness.blocked(part, str(error))
+            except waits as error:
+                reason = " ".join(str(error).split())
+                self.readiness.blocked(part, reason)
                 if not told:
-                    logger.warning("waiting", extra={"for": part, "reason": str(error)})
+                    logger.warning("waiting", extra={"for": part, "reason": reason})
                 told = True
                 self.stopping.wait(_PATIENCE_S)
             else:
@@ -120,7 +120,6 @@ def serving(
     *,
     routes: Iterable[str] = (),
     feeds: Iterable[str] = (),
-    vocabulary: Vocabulary | None = None,
     port: int | None = None,
     or_free: bool = False,
     parent: int | None = None,
@@ -131,7 +130,7 @@ def serving(
     *port*: of the health answers, else the configured one, 0 for none. *or_free*: any other one when it is taken.
     *parent*: the process to die with.
     """
-    service = Service(settings, routes=routes, feeds=feeds, vocabulary=vocabulary)
+    service = Service(settings, routes=routes, feeds=feeds)
     stop_on_signals(service.stopping, then=service.on_signal)
     if parent is not None:
         die_with_parent(parent)

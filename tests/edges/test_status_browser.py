@@ -70,7 +70,7 @@ def served() -> Iterator[Served]:
         "good": FeedState(feed="good", url="https://good.example/", last_success_at=make.NOW, next_poll_at=make.NOW),
         "bad": FeedState(feed="bad", url="https://bad.example/", failures=3, last_error="dns: " + "x" * 80),
     }
-    its.board.process, its.board.feeds = "poller and workers", feeds_of(feeds, states)
+    its.board.process, its.board.feeds = "poller and workers", feeds_of(lambda: feeds, states)
     its.board.partitions = lambda: {0: 0, 1: 1234, 2: None}
     its.reasons.append("seen store: away")
     for language, title in TITLES.items():

@@ -8,9 +8,12 @@ import re
 import socket
 from functools import partial
 
+from worker.commands.taxonomy_watch import TaxonomyWatch
 from worker.edges.process import ExitCode
+from worker.edges.remote_file import RemoteAway
 from worker.edges.status_board import WORKER_COUNTERS, counts_of
 from worker.edges.worker_events import WorkerEvents
+from worker.edges.yaml_file import FileFaults
 from worker.loops.accounting import AccountedMember
 from worker.ports import Member, SeenStore
 from worker.service import Service, parent_option, serving
@@ -42,9 +45,13 @@ def run(args: argparse.Namespace) -> int:
     with setup(args) as context:
         settings = context.settings
         check_stores(settings, one_machine=args.one_machine)
-        rules = context.taxonomy()
-        routes = [route.name for route in rules.routes]
-        with serving(settings, routes=routes, vocabulary=rules.vocabulary, parent=args.parent) as service:
+        with serving(settings, parent=args.parent) as service:
+            # Rules of an address may come later; those of a folder are right or a fault of the settings.
+            besides = (RemoteAway, FileFaults) if settings.taxonomy.url else ()
+            taxonomy = service.patiently("taxonomy", context.taxonomy, besides=besides)
+            if taxonomy is None:
+                return ExitCode.OK
+            service.metrics.set_rules(taxonomy)
             return _work(args, context, service)
 
 
@@ -66,7 +73,6 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
         return ExitCode.OK
     try:
         version = context.taxonomy().version
-        service.metrics.taxonomy(version)
         events = WorkerEvents(
             metrics=service.metrics,
             readiness=service.readiness,
@@ -84,9 +90,19 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
         enricher = context.enricher(
             log=log, member=books, seen=seen, clock=service.clock, events=events, identity=identity
         )
+        watching = TaxonomyWatch(
+            context.taxonomy_source(),
+            every_s=settings.taxonomy.refresh,
+            check=lambda routes: ensure_topics(log, topic_specs(settings, routes), create=create),
+            use=enricher.change,
+            metrics=service.metrics,
+            failed=service.stop,
+        )
         service.readiness.clear("process")
         logger.info("worker started", extra={"group": settings.group(), "identity": identity, "taxonomy": version})
+        watching.start()
         enricher.run(service.stopping)
+        watching.close()
         logger.info("worker stopped", extra={"identity": identity})
     finally:
         member.close()

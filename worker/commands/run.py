@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from worker.commands.children import Children, command_of
+from worker.commands.feed_watch import first_list
 from worker.commands.outcome import drained, ends, outcomes
 from worker.commands.poll import poll, told
 from worker.commands.watching import StoryPrinter, WatchedWorkers
+from worker.edges.feed_source import FeedSource
 from worker.edges.process import ExitCode
 from worker.feed_config import FeedConfig
 from worker.polling import Summary
@@ -55,6 +57,7 @@ class _Parts:
     service: Service
     log: Log
     feeds: tuple[FeedConfig, ...]
+    source: FeedSource
     children: Children
     printer: StoryPrinter
 
@@ -64,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
     with setup(args) as context:
         settings = context.settings
         check_stores(settings, one_machine=True)
-        feeds = context.feeds()
         unset = context.origins["http", "port"].kind == "default"
         port = _PAGE_PORT if unset and not args.once else None
-        enabled = [feed.id for feed in feeds if feed.enabled]
-        with serving(settings, feeds=enabled, port=port, or_free=unset) as service:
+        source = context.feed_source()
+        with serving(settings, port=port, or_free=unset) as service:
+            feeds = first_list(source, service, patient=bool(settings.poller.feeds_url))
             log = service.patiently("log", context.log)
-            if log is None:
+            if log is None or feeds is None:
                 return ExitCode.OK
             # The routes' topics are made by the workers, which load the rules anyway: the first story comes sooner.
             service.patiently("log", lambda: ensure_topics(log, topic_specs(settings, ()), create=True))
@@ -87,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 service=service,
                 log=log,
                 feeds=feeds,
+                source=source,
                 children=Children([command_of(args, settings, index) for index in range(settings.worker.workers)]),
                 printer=StoryPrinter(partial(open_log, settings, os.environ), names.enriched, start, watched),
             )
@@ -112,7 +116,8 @@ async def _poll_and_watch(parts: _Parts, *, once: bool) -> tuple[int, Summary | 
     """Poll while the workers work; return the exit code, and after a whole `--once` what was polled."""
     watching = asyncio.create_task(_watch(parts, once=once))
     try:
-        summary = await poll(parts.context, parts.service, parts.log, parts.feeds, once=once)
+        source = None if once else parts.source
+        summary = await poll(parts.context, parts.service, parts.log, parts.feeds, source=source)
         if once:
             while not (parts.service.stopping() or await asyncio.to_thread(_all_done, parts)):
                 parts.service.watchdog.beat()

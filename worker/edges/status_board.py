@@ -148,11 +148,11 @@ def counts_of(registry: CollectorRegistry, wanted: Wanted) -> Counts:
     return read
 
 
-def feeds_of(feeds: Iterable[FeedConfig], states: Mapping[str, FeedState]) -> Callable[[], Feeds]:
-    """Return what reads the health of the *feeds* that are polled from the poller's own *states*."""
-    polled = [feed.id for feed in feeds if feed.enabled]
+def feeds_of(feeds: Callable[[], Iterable[FeedConfig]], states: Mapping[str, FeedState]) -> Callable[[], Feeds]:
+    """Return what reads the health of the *feeds* that are polled, which may change, from the poller's *states*."""
 
     def read() -> Feeds:
+        polled = [feed.id for feed in feeds() if feed.enabled]
         known = dict(states)  # in one step: the poller goes on in its own thread
         rows = [_health(feed, known.get(feed)) for feed in polled]
         rows.sort(key=lambda row: (-row.failures, row.last_success_at is not None, row.feed))
