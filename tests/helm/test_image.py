@@ -81,6 +81,7 @@ def image() -> Iterator[tuple[dict[str, str], str]]:
         _run(environment, "rmi", name)
 
 
+@pytest.mark.image
 @pytest.mark.timeout(900)
 def test_the_built_image_is_as_it_should_be(image: tuple[dict[str, str], str]) -> None:
     environment, name = image
