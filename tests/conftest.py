@@ -23,7 +23,11 @@ from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
 S = TypeVar("S", bound=services.Service)
 T = TypeVar("T")
 _NOT_RUN = pytest.StashKey[Counter[str]]()
-_LEFT_OUT = pytest.StashKey[int]()
+_LEFT_OUT = pytest.StashKey[Counter[str]]()
+_LEFT_OUT_FOR = {
+    "faults": "minutes of faults; make faults runs them",
+    "image": "building the image takes minutes; DATELINE_TEST_IMAGE_BASE=… make test ARGS='-m image'",
+}
 
 
 @pytest.fixture(scope="session")
@@ -125,14 +129,15 @@ def _reason(error: ServiceUnavailable) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_NOT_RUN] = Counter()
-    config.stash[_LEFT_OUT] = 0
+    config.stash[_LEFT_OUT] = Counter()
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
-    """Count the slow ones that `-m 'not faults'` left out."""
+    """Count by marker what the default selection leaves out."""
     for item in items:
-        if item.get_closest_marker("faults") and "faults" in item.config.option.markexpr:
-            item.config.stash[_LEFT_OUT] += 1
+        for marker in _LEFT_OUT_FOR:
+            if item.get_closest_marker(marker) and f"not {marker}" in item.config.option.markexpr:
+                item.config.stash[_LEFT_OUT][marker] += 1
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -150,10 +155,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     not_run = config.stash.get(_NOT_RUN, None)
-    if reporter is not None and config.stash.get(_LEFT_OUT, 0):
-        reporter.write_line(
-            f"NOT SELECTED: {config.stash[_LEFT_OUT]} tests of minutes of faults: make faults runs them"
-        )
+    if reporter is not None:
+        for marker, count in sorted(config.stash.get(_LEFT_OUT, Counter()).items()):
+            reporter.write_line(f"NOT SELECTED: {count} tests: {_LEFT_OUT_FOR[marker]}")
     if reporter is None or not not_run:
         return
     for reason, count in sorted(not_run.items()):

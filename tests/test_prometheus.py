@@ -216,7 +216,7 @@ def test_every_panel_and_every_rule_gets_its_answer(installed: Prometheus) -> No
     firing = {rule["name"] for rule in rules if rule["type"] == "alerting" and rule["alerts"]}
     assert firing <= QUIET | {"DatelineFeedsFailing"}  # one of three feeds is gone
     for name in ("dateline:late_10s:ratio_rate5m", "dateline:late_60s:ratio_rate3d"):
-        assert counted(installed, f"count({name})") == 1, name
+        until(lambda name=name: counted(installed, f"count({name})") == 1, within_s=60, what=name)  # type: ignore[misc]
 
     for rule in rules_of(installed, Path("always.yaml")):
         (alert,) = rule["alerts"]

@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "tail": "show the records of a topic as they come",
     "explain": "show what every stage makes of one article, and why",
     "trace": "show the way that one story took",
-    "feeds": "check a feed list",
+    "feeds": "check a feed list, or add a feed to it",
     "topics": "create the topics",
     "dead-letters": "list refused records, or send them through again",
     "audit": "prove that every raw record has exactly one end",
@@ -47,7 +47,11 @@ exit codes:
   0 done   1 worth a restart   2 wrong settings   3 another process has this identity   4 not authorised
   5 unreadable input   6 the loop hung   7 too many dead letters
 """
-_OWN_CODES = {"DeadLetterLimit": ExitCode.DEAD_LETTERS, "TooManyFailures": ExitCode.RESTART}
+_OWN_CODES = {
+    "DeadLetterLimit": ExitCode.DEAD_LETTERS,
+    "TooManyFailures": ExitCode.RESTART,
+    "RemoteAway": ExitCode.RESTART,
+}
 """Of exceptions of the loops, which need not be imported for commands that run none."""
 
 

@@ -50,18 +50,23 @@ class ContentMix:
             "region",
             "topic",
         )
+        self._language_of = {code: (code,) for code in LANGUAGES} | {"und": _UNTAGGED}
+        self.know(regions=regions, topics=topics)
+        for counts in (self._regions, self._topics, self._languages, self._both):
+            registry.register(counts)
+
+    def know(self, *, regions: Iterable[str], topics: Iterable[str]) -> None:
+        """Take these as the codes of the rules in force; any thread may say so."""
         self._region_of = {code: (code,) for code in sorted(regions)}
         self._topic_of = {slug: (slug,) for slug in sorted(topics)}
-        self._language_of = {code: (code,) for code in LANGUAGES} | {"und": _UNTAGGED}
         if self._region_of or self._topic_of:
             for counts, known in (
                 (self._regions, self._region_of),
                 (self._topics, self._topic_of),
                 (self._languages, self._language_of),
             ):
-                counts.by_value.update(dict.fromkeys((*known.values(), _OTHER, _UNTAGGED), 0))
-        for counts in (self._regions, self._topics, self._languages, self._both):
-            registry.register(counts)
+                for values in (*known.values(), _OTHER, _UNTAGGED):
+                    counts.by_value.setdefault(values, 0)
 
     def count(self, story: Enriched) -> None:
         """Count one new story, once it is committed."""

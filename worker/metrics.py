@@ -6,9 +6,11 @@ Label children that can be known stand at 0 from the start, so that a rate over 
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
@@ -17,6 +19,9 @@ from worker import __version__
 from worker.content_mix import ContentMix
 from worker.enriching import STAGES
 from worker.records import VerdictKind
+
+if TYPE_CHECKING:
+    from worker.ruleset import Taxonomy
 
 MAX_FEED_LABELS = 500
 """Further feeds share the label `other`."""
@@ -162,15 +167,24 @@ class Metrics:
             registry=registry,
         )
         self._taxonomy = Info("dateline_taxonomy", "Version of the tagging rules in force", registry=registry)
+        self.taxonomy_refused = Gauge(
+            "dateline_taxonomy_refused",
+            "1 while the tagging rules are wrong or not to be had and earlier ones stay in force, else 0",
+            registry=registry,
+        )
         for outcome in (*VerdictKind, "dead-letter"):
             self.records_out.labels(outcome)
         for reason in reasons:
             self.dead_letters.labels(reason)
-        for route in routes:
-            self.routed.labels(route)
+        self.set_routes(routes)
         for result in ("committed", "failed"):
             self.transactions.labels(result)
         self.stage_of = {stage: self.stage.labels(stage) for stage in STAGES}
+
+    def set_routes(self, routes: Iterable[str]) -> None:
+        """Let the counters of *routes* stand at 0 where they count nothing yet."""
+        for route in routes:
+            self.routed.labels(route)
 
     def _latencies(self, registry: CollectorRegistry) -> None:
         self.published_to_seen = Histogram(
@@ -221,6 +235,11 @@ class Metrics:
         )
         self.log_away = Gauge("dateline_log_away", "1 while the log takes no articles, else 0", registry=registry)
         self.feeds = Gauge("dateline_feeds", "Feeds that this process polls", registry=registry)
+        self.feed_list_refused = Gauge(
+            "dateline_feed_list_refused",
+            "1 while the feed list is wrong or not to be had and an earlier one stays in force, else 0",
+            registry=registry,
+        )
         self.feed_success = Gauge(
             "dateline_feed_last_success_timestamp_seconds",
             "Unix time of a feed's last good fetch; of the freshest one for the label other",
@@ -242,13 +261,24 @@ class Metrics:
             self.pages.labels(result)
         for state in ("new", "changed", "known"):
             self.entries.labels(state)
+        self._failing: set[str] = set()
+        self._feed_labels: frozenset[str] = frozenset()
+        self.set_feeds(feeds)
+
+    def set_feeds(self, feeds: Iterable[str]) -> None:
+        """Take *feeds* as the configured ones; what is known of others is dropped."""
         names = sorted(feeds)
-        self._feed_labels = frozenset(names[:MAX_FEED_LABELS])
+        before, self._feed_labels = self._feed_labels, frozenset(names[:MAX_FEED_LABELS])
+        self._failing.intersection_update(names)
+        self.feeds_failing.set(len(self._failing))
         self.feeds.set(len(names))
+        for name in before - self._feed_labels:
+            for metric in (self.feed_success, self.feed_failures, self.feed_entries):
+                with contextlib.suppress(KeyError):
+                    metric.remove(name)
         for name in {self.feed_label(name) for name in names}:
             self.feed_failures.labels(name)
             self.feed_entries.labels(name)
-        self._failing: set[str] = set()
 
     def feed_label(self, feed: str) -> str:
         """Return *feed* if it is one of the first MAX_FEED_LABELS configured ones, else `other`."""
@@ -297,6 +327,12 @@ class Metrics:
         self._lagging = frozenset(labels)
         for partition, records in labels.items():
             self.lag.labels(partition).set(records)
+
+    def set_rules(self, rules: Taxonomy) -> None:
+        """Take *rules* as those in force: their version, and a 0 for what has counted nothing yet."""
+        self.taxonomy(rules.version)
+        self.set_routes(route.name for route in rules.routes)
+        self.content.know(regions=rules.vocabulary.countries, topics=rules.vocabulary.topics)
 
     def taxonomy(self, version: str) -> None:
         """Say which tagging rules are in force."""

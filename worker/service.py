@@ -1,4 +1,4 @@
-"""What every long-running command has: signals, watchdog, metrics, health answers, and patience with an absent log."""
+"""What every long-running command has: signals, watchdog, metrics, answers over HTTP, patience with an absent log."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -15,9 +16,10 @@ from worker import wire
 from worker.edges.clock import SystemClock
 from worker.edges.health import HealthServer, Readiness
 from worker.edges.process import ExitCode, StopFlag, die_with_parent, stop_on_signals
+from worker.edges.status_board import StatusBoard
+from worker.edges.status_page import StatusPage
 from worker.edges.watchdog import Watchdog
 from worker.metrics import Metrics
-from worker.ninjs import Vocabulary
 from worker.polling import FetchReason
 from worker.ports import LogUnavailable, SeenStoreAway, WrongSettings
 from worker.settings import Settings
@@ -41,9 +43,8 @@ class Service:
         *,
         routes: Iterable[str] = (),
         feeds: Iterable[str] = (),
-        vocabulary: Vocabulary | None = None,
     ) -> None:
-        """*routes*, *feeds*, *vocabulary*: what this process works with; its metrics count by these names."""
+        """*routes*, *feeds*: what this process works with; its metrics count by these names."""
         self.stopping = StopFlag()
         self.clock = SystemClock(self.stopping)
         self.watchdog = Watchdog(limit_s=settings.worker.watchdog)
@@ -54,11 +55,12 @@ class Service:
             fetch_reasons=(*FetchReason, *_NOT_FEEDS),
             routes=routes,
             feeds=feeds,
-            regions=vocabulary.countries if vocabulary else (),
-            topics=vocabulary.topics if vocabulary else (),
         )
         self.metrics.ready.set_function(lambda: not self.unready())
         self.metrics.loop_age.set_function(self.watchdog.age_s)
+        self.board = StatusBoard(reasons=self.unready)
+        self.page_url: str | None = None
+        """Where the status page is; None: nowhere."""
         self._grace_s = settings.worker.grace - _KILL_MARGIN_S
         self._starting = False
 
@@ -81,23 +83,27 @@ class Service:
             os._exit(ExitCode.OK)
         self.watchdog.stop_within(self._grace_s)
 
-    def patiently(self, part: str, work: Callable[[], T]) -> T | None:
+    def patiently(self, part: str, work: Callable[[], T], *, besides: tuple[type[Exception], ...] = ()) -> T | None:
         """
         Do *work* again and again until the log or the store is there; None when the process is to stop before.
+
+        *besides*: what else it may raise that is worth waiting for.
 
         Waiting shows signs of life: an absent broker is no reason to kill the process. For the start of a process only:
         a signal ends it on the spot.
         """
+        waits: tuple[type[Exception], ...] = (LogUnavailable, SeenStoreAway, *besides)
         told = False
         while not self.stopping():
             self.watchdog.beat()
             self._starting = True
             try:
                 result = work()
-            except (LogUnavailable, SeenStoreAway) as error:
-                self.readiness.blocked(part, str(error))
+            except waits as error:
+                reason = " ".join(str(error).split())
+                self.readiness.blocked(part, reason)
                 if not told:
-                    logger.warning("waiting", extra={"for": part, "reason": str(error)})
+                    logger.warning("waiting", extra={"for": part, "reason": reason})
                 told = True
                 self.stopping.wait(_PATIENCE_S)
             else:
@@ -114,21 +120,22 @@ def serving(
     *,
     routes: Iterable[str] = (),
     feeds: Iterable[str] = (),
-    vocabulary: Vocabulary | None = None,
     port: int | None = None,
+    or_free: bool = False,
     parent: int | None = None,
 ) -> Iterator[Service]:
     """
     Give a service whose signals, watchdog and health answers work; they end with it.
 
-    *port*: of the health answers, else the configured one, 0 for none. *parent*: the process to die with.
+    *port*: of the health answers, else the configured one, 0 for none. *or_free*: any other one when it is taken.
+    *parent*: the process to die with.
     """
-    service = Service(settings, routes=routes, feeds=feeds, vocabulary=vocabulary)
+    service = Service(settings, routes=routes, feeds=feeds)
     stop_on_signals(service.stopping, then=service.on_signal)
     if parent is not None:
         die_with_parent(parent)
     service.watchdog.start()
-    server = _health_server(settings, service, settings.http.port if port is None else port)
+    server = _health_server(settings, service, settings.http.port if port is None else port, or_free=or_free)
     try:
         yield service
     finally:
@@ -137,19 +144,24 @@ def serving(
         service.watchdog.close()
 
 
-def _health_server(settings: Settings, service: Service, port: int) -> HealthServer | None:
+def _health_server(settings: Settings, service: Service, port: int, *, or_free: bool) -> HealthServer | None:
     if not port:
         return None
+    bind = partial(
+        HealthServer,
+        host=settings.http.host,
+        registry=service.metrics.registry,
+        alive=service.watchdog.alive,
+        reasons=service.unready,
+        page=StatusPage(service.board),
+    )
     try:
-        server = HealthServer(
-            host=settings.http.host,
-            port=port,
-            registry=service.metrics.registry,
-            alive=service.watchdog.alive,
-            reasons=service.unready,
-        )
+        server = bind(port=port)
     except OSError as error:
-        raise WrongSettings(f"http.port {settings.http.host}:{port}: {error.strerror}") from error
+        if not or_free:
+            raise WrongSettings(f"http.port {settings.http.host}:{port}: {error.strerror}") from error
+        server = bind(port=0)
+    service.page_url = server.url
     server.start()
     return server
 

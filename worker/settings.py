@@ -130,6 +130,14 @@ class PollerSettings:
 
     feeds: Path | None = None
     """OPML 2.0 or YAML."""
+    feeds_url: str = ""
+    """http(s) address that gives the list instead; the last good one stays in force, across restarts in data.dir."""
+    feeds_refresh: Duration = MINUTE
+    """Between two looks at the list, file or address, while the poller runs."""
+    feeds_private: bool = False
+    """feedsUrl, and feeds of its list that say `private`, may lead to hosts that are not public."""
+    feeds_source: str = ""
+    """Where the list comes from, in words; `feeds add` then names it and changes nothing."""
     interval: Duration = FIVE_MINUTES
     """Between two polls of a feed that says nothing else."""
     concurrency: Count = 100
@@ -171,11 +179,21 @@ class TaxonomySettings:
 
     dir: Path | None = None
     """A folder of your own; unset: the one in the package."""
+    url: str = ""
+    """http(s) address that gives a .tar.gz of the folder instead; the last good one stays in force."""
+    refresh: Duration = FIVE_MINUTES
+    """Between two looks at the rules, folder or address, while a worker runs."""
+    private: bool = False
+    """The address may lead to a host that is not public."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
-    """Where /metrics, /livez and /readyz answer. `dateline run` gives its workers the ports that follow."""
+    """
+    Where the status page, /metrics, /livez and /readyz answer. `dateline run` gives its workers the ports that follow.
+
+    Unset, `dateline run` still has a page: on 9464, or a free port when that is taken; its workers have none.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 0
@@ -221,6 +239,7 @@ class Settings:
 
 _SEEN_URL = re.compile(r"(?:rediss?://[^/\s]+(?:/\d+)?/?|unix://\S+)")
 _SHARD = re.compile(r"(auto|\d{1,4})/([1-9]\d{0,3})")
+_WEB_URL = re.compile(r"https?://[^/\s@]+(?:/\S*)?")
 _BOOTSTRAP = re.compile(r"(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5}(?:,(?:[^\s,:/@]+|\[[0-9A-Fa-f:]+\]):\d{1,5})*")
 
 
@@ -236,6 +255,14 @@ def contradictions(settings: Settings) -> Iterator[tuple[Where, str]]:
     told = _SHARD.fullmatch(shard)
     if shard and not (told and (told[1] == "auto" or int(told[1]) < int(told[2]))):
         yield ("poller", "shard"), f"Expected index/count like 0/3, 1/3 and 2/3, or auto/3, got {shard!r}"
+    if settings.poller.feeds is not None and settings.poller.feeds_url:
+        yield ("poller", "feeds_url"), "either feeds or feedsUrl"
+    if settings.taxonomy.dir is not None and settings.taxonomy.url:
+        yield ("taxonomy", "url"), "either dir or url"
+    addresses = {("poller", "feeds_url"): settings.poller.feeds_url, ("taxonomy", "url"): settings.taxonomy.url}
+    for where, address in addresses.items():
+        if address and not _WEB_URL.fullmatch(address):
+            yield where, "Expected http://host/path or https://host/path, without credentials"
     if settings.worker.grace <= 5:
         yield ("worker", "grace"), "must be more than 5s: the process ends itself 5s before"
 

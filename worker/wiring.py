@@ -13,10 +13,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.edges.clock import SystemClock
-from worker.edges.settings_file import Origin
+from worker.edges.data_folder import ready
+from worker.edges.settings_file import Origin, data_dir
 from worker.edges.yaml_file import Fault, FileFaults
 from worker.enriching import EnricherEvents, TopicNames
 from worker.options import add_common, load_settings
@@ -25,7 +27,10 @@ from worker.settings import Settings, Where
 from worker.stores import open_log, open_seen
 
 if TYPE_CHECKING:
+    from worker.edges.feed_settings import Defaults
+    from worker.edges.feed_source import FeedSource
     from worker.edges.fetch import FetchSettings
+    from worker.edges.taxonomy_source import TaxonomySource
     from worker.feed_config import FeedConfig
     from worker.loops.enricher import Enricher
     from worker.loops.poller import Poller
@@ -59,6 +64,7 @@ class Setup:
         self.topics = TopicNames(prefix=settings.topics.prefix)
         self._stack = stack
         self._taxonomy: Taxonomy | None = None
+        self._taxonomy_source: TaxonomySource | None = None
 
     def log(self, *, beat: Callable[[], None] = _nothing, reset: Callable[[], None] = _nothing) -> Log:
         """Open the log, with what it is to call: see stores.open_log. Raises: LogError."""
@@ -73,29 +79,62 @@ class Setup:
         return store
 
     def taxonomy(self) -> Taxonomy:
-        """Load the rules of regions, pairs, topics and routes, once. Raises: FileFaults."""
+        """Load the rules of regions, pairs, topics and routes, once. Raises: FileFaults, RemoteAway."""
         if self._taxonomy is None:
-            from worker.edges.taxonomy import load_taxonomy  # noqa: PLC0415
-
-            self._taxonomy = load_taxonomy(self.settings.taxonomy.dir)
+            self._taxonomy = self.taxonomy_source().first()
         return self._taxonomy
+
+    def taxonomy_source(self) -> TaxonomySource:
+        """Return where the rules come from."""
+        if self._taxonomy_source is None:
+            from worker.edges import taxonomy_source  # noqa: PLC0415
+            from worker.edges.remote_file import RemoteFile  # noqa: PLC0415
+
+            given = self.settings.taxonomy
+            if given.url:
+                remote = RemoteFile(
+                    given.url,
+                    private=given.private,
+                    fetch=self.fetch_settings(),
+                    max_bytes=taxonomy_source.MAX_BYTES,
+                )
+                self._taxonomy_source = taxonomy_source.ArchiveSource(remote, folder=self._data_dir)
+            else:
+                self._taxonomy_source = taxonomy_source.FolderSource(given.dir)
+        return self._taxonomy_source
 
     def routes(self) -> tuple[str, ...]:
         """Return what follows the prefix in the names of the routes' topics."""
         return tuple(dict.fromkeys(route.topic for route in self.taxonomy().routes))
 
-    def feeds(self) -> tuple[FeedConfig, ...]:
-        """Read the feed list. Raises: FileFaults."""
-        from worker.edges import feed_list  # noqa: PLC0415
+    def feed_source(self) -> FeedSource:
+        """Return where the feed list comes from. Raises: FileFaults: the settings do not say."""
+        from worker.edges.feed_source import MAX_BYTES, FileSource, UrlSource  # noqa: PLC0415
+        from worker.edges.remote_file import RemoteFile  # noqa: PLC0415
+
+        given = self.settings.poller
+        if given.feeds_url:
+            remote = RemoteFile(
+                given.feeds_url, private=given.feeds_private, fetch=self.fetch_settings(), max_bytes=MAX_BYTES
+            )
+            return UrlSource(remote, folder=self._data_dir, defaults=self.feed_defaults())
+        return FileSource(self.feed_file(), defaults=self.feed_defaults())
+
+    def _data_dir(self) -> Path:
+        return ready(data_dir(self.settings, self.environ))
+
+    def feed_file(self) -> Path:
+        """Return the feed list's file. Raises: FileFaults: the settings name none."""
+        if self.settings.poller.feeds is None:
+            raise FileFaults([Fault(file="poller.feeds", line=0, reason="no feed list; give one with --feeds FILE")])
+        return self.settings.poller.feeds
+
+    def feed_defaults(self) -> Defaults:
+        """Return what counts for a feed that does not say."""
         from worker.edges.feed_settings import Defaults  # noqa: PLC0415
 
         given = self.settings.poller
-        if given.feeds is None:
-            raise FileFaults([Fault(file="poller.feeds", line=0, reason="no feed list; give one with --feeds FILE")])
-        defaults = Defaults(
-            interval_s=given.interval, first_age_s=given.first_poll_max_age, ports=frozenset(given.ports)
-        )
-        return feed_list.read(given.feeds, defaults=defaults)
+        return Defaults(interval_s=given.interval, first_age_s=given.first_poll_max_age, ports=frozenset(given.ports))
 
     def fetch_settings(self) -> FetchSettings:
         """Return the deadlines and bounds of every fetch."""

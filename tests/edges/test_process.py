@@ -21,6 +21,8 @@ from prometheus_client import CollectorRegistry, Gauge
 from worker.edges.health import HealthServer, Readiness
 from worker.edges.logging_setup import JsonFormatter, TextFormatter, one_line, redact
 from worker.edges.process import ExitCode, exit_code_of
+from worker.edges.status_board import StatusBoard
+from worker.edges.status_page import StatusPage
 from worker.ports import Fenced, LogUnavailable, NotAuthorised, UnreadableInput, WrongSettings
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +147,7 @@ class Surroundings:
             registry=registry,
             alive=lambda: self.alive,
             reasons=self.readiness.reasons,
+            page=StatusPage(StatusBoard(reasons=self.readiness.reasons)),
         )
         self.server.start()
 

@@ -48,7 +48,8 @@ def test_a_worker_killed_again_and_again_gives_every_record_one_end(installation
         time.sleep(0.5)
     worker.send_signal(signal.SIGTERM)
 
-    assert worker.wait(timeout=30) == 0
+    # When those before it have done all the work it is asked to stop before it can listen.
+    assert worker.wait(timeout=30) in {0, -signal.SIGTERM}
     assert [place for place, count in Counter(said).items() if count > 1] == []
     assert len(said) == RECORDS
     kinds = Counter(wire.header(item.headers, "kind") for item in installation.read([installation.topics.enriched]))

@@ -457,3 +457,29 @@ def test_a_feed_whose_state_a_newer_major_wrote_is_left_alone(log: StubbornLog) 
     run(scenario, {"/a": Answer(body=rss(item(1))), "/b": Answer(body=rss(item(2)))})
     assert len(articles(log)) == 2
     appender.close()
+
+
+def test_a_feed_that_comes_back_into_a_changed_list_goes_on_where_it_was(log: StubbornLog) -> None:
+    """Its state is read again, so that it brings nothing twice; the feed beside it is polled all the time."""
+
+    async def run() -> list[str]:
+        async with site({"/a": Answer(rss(item(1))), "/b": Answer(rss(item(2)))}) as server:
+            both = [feed(server, "/a", interval_s=10.0), feed(server, "/b", interval_s=10.0)]
+            heard, stop = Heard(), asyncio.Event()
+            async with HttpFetcher(FetchSettings(total_s=5.0)) as fetcher:
+                its = poller(log, both[:1], fetcher, heard)
+                running = asyncio.create_task(its.run(stop))
+                for feeds in (both, both[:1], both):
+                    before = len(heard.results)
+                    await its.change(feeds, stop)
+                    await asyncio.sleep(0.5 if len(feeds) == 2 else 0.1)
+                    assert len(feeds) == 1 or len(heard.results) >= before
+                assert "b" in its.states
+                assert its.states["b"].known
+                stop.set()
+                await running
+            return [name for name, _ in heard.results]
+
+    polled = asyncio.run(run())
+    assert sorted(set(polled)) == ["a", "b"]
+    assert len(articles(log)) == 2

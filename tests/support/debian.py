@@ -23,11 +23,13 @@ def cache() -> Path:
     return Path(base) / "dateline" / "debs"
 
 
-def unpack(package: str, *, libraries_of: tuple[str, ...] = (), also: tuple[str, ...] = ()) -> Path:
+def unpack(
+    package: str, *, libraries_of: tuple[str, ...] = (), also: tuple[str, ...] = (), recurse: bool = False
+) -> Path:
     """
     Return the root of the unpacked *package*, together with *also* and the shared libraries that *libraries_of* need.
 
-    Raises: NotToBeHad.
+    *recurse*: and those that these need in turn. Raises: NotToBeHad.
     """
     root = cache() / package
     if (root / ".complete").exists():
@@ -41,7 +43,11 @@ def unpack(package: str, *, libraries_of: tuple[str, ...] = (), also: tuple[str,
         _run(["apt-get", "update"])
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent) as work:
-        wanted = [package, *also, *sorted({name for each in libraries_of for name in _libraries(each)})]
+        wanted = [
+            package,
+            *also,
+            *sorted({name for each in libraries_of for name in _libraries(each, recurse=recurse)}),
+        ]
         _download(wanted, Path(work))
         part = Path(work) / "root"
         for deb in Path(work).glob("*.deb"):
@@ -66,10 +72,12 @@ def _known(package: str) -> bool:
     return "Candidate:" in shown.stdout and "Candidate: (none)" not in shown.stdout
 
 
-def _libraries(package: str) -> list[str]:
-    shown = subprocess.run(["apt-cache", "depends", package], capture_output=True, text=True, check=False).stdout
+def _libraries(package: str, *, recurse: bool) -> list[str]:
+    only = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+    command = ["apt-cache", "depends", *only, *(["--recurse"] if recurse else []), package]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     names = [line.split(":", 1)[1].strip() for line in shown.splitlines() if line.strip().startswith("Depends:")]
-    return [name for name in names if name.startswith("lib") and name != "libc6"]
+    return [name for name in names if name.startswith("lib") and not name.startswith(("libc6", "libllvm", "libgl1"))]
 
 
 def _download(packages: list[str], folder: Path) -> None:

@@ -75,6 +75,11 @@ class Children:
         return None
 
     @property
+    def down(self) -> int:
+        """How many have ended and are not started again yet."""
+        return sum(child.process is None for child in self._children)
+
+    @property
     def worst_failures(self) -> int:
         """How often in a row the worker that fares worst has failed."""
         return max(child.failures for child in self._children)

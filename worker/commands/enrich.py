@@ -8,10 +8,14 @@ import re
 import socket
 from functools import partial
 
+from worker.commands.taxonomy_watch import TaxonomyWatch
 from worker.edges.process import ExitCode
+from worker.edges.remote_file import RemoteAway
+from worker.edges.status_board import WORKER_COUNTERS, counts_of
 from worker.edges.worker_events import WorkerEvents
+from worker.edges.yaml_file import FileFaults
 from worker.loops.accounting import AccountedMember
-from worker.ports import SeenStore
+from worker.ports import Member, SeenStore
 from worker.service import Service, parent_option, serving
 from worker.stores import check_stores, ensure_topics, topic_specs
 from worker.wiring import Setup, add_common, setup
@@ -19,7 +23,7 @@ from worker.wiring import Setup, add_common, setup
 EXAMPLES = """\
   dateline enrich                              one worker, on the embedded log or on the configured Kafka
   dateline enrich --index 1                    a second one on this machine
-  DATELINE_HTTP_PORT=9465 dateline enrich      with /metrics, /livez and /readyz
+  DATELINE_HTTP_PORT=9465 dateline enrich      with the status page, /metrics, /livez and /readyz
 """
 logger = logging.getLogger(__name__)
 
@@ -30,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--create-topics", action="store_true", help="create missing topics first")
     parser.add_argument("--one-machine", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--http-port", type=int, metavar="PORT", help="of /metrics, /livez, /readyz; 0: none")
+    parser.add_argument(
+        "--http-port", type=int, metavar="PORT", help="of the status page, /metrics, /livez, /readyz; 0: none"
+    )
     parent_option(parser)
     add_common(parser)
 
@@ -39,9 +45,13 @@ def run(args: argparse.Namespace) -> int:
     with setup(args) as context:
         settings = context.settings
         check_stores(settings, one_machine=args.one_machine)
-        rules = context.taxonomy()
-        routes = [route.name for route in rules.routes]
-        with serving(settings, routes=routes, vocabulary=rules.vocabulary, parent=args.parent) as service:
+        with serving(settings, parent=args.parent) as service:
+            # Rules of an address may come later; those of a folder are right or a fault of the settings.
+            besides = (RemoteAway, FileFaults) if settings.taxonomy.url else ()
+            taxonomy = service.patiently("taxonomy", context.taxonomy, besides=besides)
+            if taxonomy is None:
+                return ExitCode.OK
+            service.metrics.set_rules(taxonomy)
             return _work(args, context, service)
 
 
@@ -63,10 +73,14 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
         return ExitCode.OK
     try:
         version = context.taxonomy().version
-        service.metrics.taxonomy(version)
         events = WorkerEvents(
-            metrics=service.metrics, readiness=service.readiness, watchdog=service.watchdog, clock=service.clock
+            metrics=service.metrics,
+            readiness=service.readiness,
+            watchdog=service.watchdog,
+            clock=service.clock,
+            board=service.board if service.page_url else None,
         )
+        _show(service, member, identity)
         books = AccountedMember(
             member,
             ends=(context.topics.enriched, context.topics.duplicates, context.topics.dead_letter),
@@ -76,13 +90,35 @@ def _work(args: argparse.Namespace, context: Setup, service: Service) -> int:
         enricher = context.enricher(
             log=log, member=books, seen=seen, clock=service.clock, events=events, identity=identity
         )
+        watching = TaxonomyWatch(
+            context.taxonomy_source(),
+            every_s=settings.taxonomy.refresh,
+            check=lambda routes: ensure_topics(log, topic_specs(settings, routes), create=create),
+            use=enricher.change,
+            metrics=service.metrics,
+            failed=service.stop,
+        )
         service.readiness.clear("process")
         logger.info("worker started", extra={"group": settings.group(), "identity": identity, "taxonomy": version})
+        watching.start()
         enricher.run(service.stopping)
+        watching.close()
         logger.info("worker stopped", extra={"identity": identity})
     finally:
         member.close()
     return ExitCode.OK
+
+
+def _show(service: Service, member: Member, identity: str) -> None:
+    """Hang up on the status page what a worker has to show."""
+
+    def partitions() -> dict[int, int | None]:
+        lag = member.lag()
+        return {place[1]: lag.get(place) for place in member.assigned()}
+
+    board = service.board
+    board.process, board.shows_stories, board.partitions = f"worker {identity}", True, partitions
+    board.counts.append(counts_of(service.metrics.registry, WORKER_COUNTERS))
 
 
 def _check_settings(seen: SeenStore, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""`dateline feeds check`: what each feed of a list gives now."""
+"""`dateline feeds check`: what each feed of a list gives now; `dateline feeds add`: one more feed in a list."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from pathlib import Path
 
 from worker.commands.output import progress
+from worker.edges import feed_list_edit
 from worker.edges import feeds as feed_documents
 from worker.edges.clock import SystemClock
 from worker.edges.fetch import HttpFetcher
 from worker.edges.logging_setup import one_line
 from worker.edges.process import ExitCode
+from worker.edges.remote_file import RemoteAway
 from worker.feed_config import FeedConfig
 from worker.loops.feed_check import FeedReport, check_feed
 from worker.wiring import Setup, add_common, setup
@@ -25,8 +27,16 @@ EXAMPLES = """\
   dateline feeds check --feeds feeds.yaml --json | jq -c 'select(.status != "ok")'
   dateline feeds check --feeds feeds.opml --only kcna,yonhap
   dateline feeds check --feeds feeds.opml --no-fetch     only the list itself
+  dateline feeds add https://example.org/feed.xml --feeds feeds.yaml --title "Bay Courier" --language en
 Exit code 0 when the list is right, also where feeds fail; 1 with --strict when one fails.
 """
+_SAID = {
+    "id": "names the feed in records and metrics; made from the address otherwise",
+    "title": "name of the publisher",
+    "language": "BCP 47 tag",
+    "interval": "between two polls, like 10m",
+    "labels": "like country=KR;tier=1",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,11 +48,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("--json", action="store_true", help="one JSON object a feed")
     check.add_argument("--strict", action="store_true", help="exit 1 when a feed fails")
     add_common(check)
+    check.set_defaults(act=_run_check)
+    add = actions.add_parser("add", help="add a feed to the list's file; in a cluster say where the list comes from")
+    add.add_argument("url", metavar="URL", help="address of the feed")
+    add.add_argument("--feeds", type=Path, metavar="FILE", help="feed list, OPML or YAML; made where it is missing")
+    for name, meaning in _SAID.items():
+        add.add_argument(f"--{name}", help=meaning)
+    add_common(add)
+    add.set_defaults(act=_run_add)
 
 
 def run(args: argparse.Namespace) -> int:
+    act: Callable[[argparse.Namespace], int] = args.act
+    return act(args)
+
+
+def _run_add(args: argparse.Namespace) -> int:
+    path: Path | None = args.feeds
+    if path is not None and not path.exists():
+        args.feeds = None  # a new list; the settings want one that is there
     with setup(args) as context:
-        feeds = [feed for feed in context.feeds() if feed.enabled]
+        given = context.settings.poller
+        if source := given.feeds_source or given.feeds_url:
+            print(f"the feed list comes from {source}; add the feed there", file=sys.stderr)
+            return ExitCode.SETTINGS
+        path = path or context.feed_file()
+        said = {name: value for name in _SAID if (value := getattr(args, name)) is not None}
+        feed = feed_list_edit.add(path, {"url": args.url, **said}, defaults=context.feed_defaults())
+    print(f"{path}: added {feed.id}; `dateline feeds check --feeds {path} --only {feed.id}` tries it")
+    return ExitCode.OK
+
+
+def _run_check(args: argparse.Namespace) -> int:
+    with setup(args) as context:
+        try:
+            listed = asyncio.run(context.feed_source().first())
+        except RemoteAway as error:
+            print(f"the feed list cannot be had: {error}", file=sys.stderr)
+            return ExitCode.RESTART
+        feeds = [feed for feed in listed if feed.enabled]
         if args.only:
             wanted = set(args.only.split(","))
             unknown = wanted - {feed.id for feed in feeds}

@@ -1,20 +1,14 @@
-"""What `dateline run` looks up in the log: whether all is worked off, what came out, and each new story to show."""
+"""What `dateline run` looks up in the log: whether all is worked off, and what came out."""
 
 from __future__ import annotations
 
-import logging
-import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from worker import wire
-from worker.commands.output import write
-from worker.commands.story_line import Painter, line_of
 from worker.enriching import TopicNames
-from worker.ports import Log, LogError, LogUnavailable, TopicPartition
+from worker.ports import Log, TopicPartition
 
-logger = logging.getLogger(__name__)
 Offsets = Mapping[TopicPartition, int]
 
 
@@ -44,52 +38,3 @@ def outcomes(log: Log, names: TopicNames, start: Offsets) -> Counter[str]:
                 return counts
     finally:
         reader.close()
-
-
-class StoryPrinter(threading.Thread):
-    """Prints each enriched story as it is committed, from a thread with a log of its own."""
-
-    def __init__(self, open_log: Callable[[], Log], topic: str, start: Offsets) -> None:
-        super().__init__(name="printer", daemon=True)
-        self._open_log = open_log
-        self._topic = topic
-        self._start_offsets = {place: offset for place, offset in start.items() if place[0] == topic}
-        self._finish = threading.Event()
-        self.broken = False
-        """Set when nobody reads our output any more."""
-
-    def finish(self, *, within_s: float) -> None:
-        """Print what is there, then end."""
-        self._finish.set()
-        self.join(within_s)
-
-    def run(self) -> None:
-        try:
-            log = self._open_log()
-            try:
-                self._print(log)
-            finally:
-                log.close()
-        except BrokenPipeError:
-            self.broken = True
-        except LogError as error:
-            logger.warning("stories are no longer shown", exc_info=error)
-
-    def _print(self, log: Log) -> None:
-        paint = Painter(colour=sys.stdout.isatty())
-        reader = log.reader([self._topic], start=self._start_offsets)
-        try:
-            while True:
-                finishing = self._finish.is_set()
-                try:
-                    records = reader.read(timeout_s=0.2)
-                except LogUnavailable:
-                    records = ()
-                    if not finishing:
-                        self._finish.wait(1.0)
-                for record in records:
-                    write(line_of(record, paint))
-                if finishing and not records:
-                    return
-        finally:
-            reader.close()

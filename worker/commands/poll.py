@@ -11,9 +11,12 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from worker.commands.feed_watch import first_list, watch
+from worker.edges.feed_source import FeedSource, PartSource
 from worker.edges.fetch import HttpFetcher
 from worker.edges.poller_events import PollEvents
 from worker.edges.process import ExitCode
+from worker.edges.status_board import POLLER_COUNTERS, counts_of, feeds_of
 from worker.feed_config import FeedConfig
 from worker.polling import Summary
 from worker.ports import Log, WrongSettings
@@ -39,25 +42,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard", metavar="I/N", help="poll only part I, from 0, of N of the feeds; auto/N: I from the host name"
     )
-    parser.add_argument("--http-port", type=int, metavar="PORT", help="of /metrics, /livez, /readyz; 0: none")
+    parser.add_argument(
+        "--http-port", type=int, metavar="PORT", help="of the status page, /metrics, /livez, /readyz; 0: none"
+    )
     add_common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     with setup(args) as context:
         shard = _shard(context.settings.poller.shard)
-        feeds = tuple(feed for feed in context.feeds() if shard is None or shard.has(feed.id))
+        source = context.feed_source()
         if shard is not None:
-            logger.info("sharded", extra={"shard": str(shard), "feeds": sum(feed.enabled for feed in feeds)})
-        with serving(context.settings, feeds=[feed.id for feed in feeds if feed.enabled]) as service:
+            source = PartSource(source, shard.has)
+        with serving(context.settings) as service:
+            service.board.process = "poller" if shard is None else f"poller, shard {shard}"
+            feeds = first_list(source, service, patient=bool(context.settings.poller.feeds_url))
+            if shard is not None and feeds is not None:
+                logger.info("sharded", extra={"shard": str(shard), "feeds": sum(feed.enabled for feed in feeds)})
             log = service.patiently("log", context.log)
-            if log is None:
+            if log is None or feeds is None:
                 return ExitCode.OK
             specs = topic_specs(context.settings, ())
             needed = [spec for spec in specs if spec.name in (context.topics.raw, context.topics.feed_state)]
             create = context.settings.embedded
             service.patiently("log", lambda: ensure_topics(log, specs if create else needed, create=create))
-            summary = asyncio.run(poll(context, service, log, feeds, once=args.once))
+            summary = asyncio.run(poll(context, service, log, feeds, source=None if args.once else source))
     if summary is not None:
         sys.stdout.write(f"{told(summary)}\n")
     return ExitCode.OK
@@ -72,17 +81,32 @@ def _shard(text: str) -> Shard | None:
 
 
 async def poll(
-    context: Setup, service: Service, log: Log, feeds: tuple[FeedConfig, ...], *, once: bool
+    context: Setup, service: Service, log: Log, feeds: tuple[FeedConfig, ...], *, source: FeedSource | None
 ) -> Summary | None:
-    """Poll *feeds* until the service stops, or once. Raises: LogError: the log refuses for good."""
+    """
+    Poll *feeds* until the service stops, and what *source* gives later; once where it is None.
+
+    Raises: LogError: the log refuses for good.
+    """
+    service.metrics.set_feeds(feed.id for feed in feeds if feed.enabled)
     events = PollEvents(metrics=service.metrics, readiness=service.readiness, clock=service.clock)
     async with HttpFetcher(context.fetch_settings()) as fetcher, stop_event(service) as stop:
         poller = context.poller(feeds, log=log, fetcher=fetcher, clock=service.clock, events=events)
+        service.board.counts.append(counts_of(service.metrics.registry, POLLER_COUNTERS))
+        service.board.feeds = feeds_of(lambda: poller.feeds, poller.states)
         service.readiness.clear("process")
         logger.info("polling", extra={"feeds": sum(feed.enabled for feed in feeds)})
-        if once:
+        if source is None:
             return await poller.once(stop)
-        await poller.run(stop)
+        every_s = context.settings.poller.feeds_refresh
+        watching = asyncio.create_task(watch(source, poller, service.metrics, stop, every_s=every_s))
+        watching.add_done_callback(lambda _: stop.set())  # it only ends by a fault of ours, which is raised below
+        try:
+            await poller.run(stop)
+        finally:
+            watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
     return None
 
 

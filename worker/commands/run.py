@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -12,8 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from worker.commands.children import Children, command_of
-from worker.commands.outcome import StoryPrinter, drained, ends, outcomes
+from worker.commands.feed_watch import first_list
+from worker.commands.outcome import drained, ends, outcomes
 from worker.commands.poll import poll, told
+from worker.commands.watching import StoryPrinter, WatchedWorkers
+from worker.edges.feed_source import FeedSource
 from worker.edges.process import ExitCode
 from worker.feed_config import FeedConfig
 from worker.polling import Summary
@@ -22,12 +26,15 @@ from worker.service import Service, serving
 from worker.stores import check_stores, ensure_topics, open_log, topic_specs
 from worker.wiring import Setup, add_common, setup
 
+logger = logging.getLogger(__name__)
 EXAMPLES = """\
   dateline run --feeds feeds.opml                 until Ctrl-C, on this machine alone
   dateline run --feeds feeds.opml --workers 4
   dateline run --feeds feeds.opml --once          each feed once, a summary, exit
   DATELINE_KAFKA_BOOTSTRAP=broker:9092 dateline run --feeds feeds.opml
 """
+_PAGE_PORT = 9464
+"""Of the status page, when no port is configured."""
 _PRINT_S = 5.0
 _MAX_FAILURES_ONCE = 3
 
@@ -36,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--feeds", type=Path, metavar="FILE", help="feed list, OPML or YAML")
     parser.add_argument("--workers", type=int, metavar="N", help="worker processes (1); one for each core is right")
     parser.add_argument("--once", action="store_true", help="poll each feed once, work all off, print a summary, exit")
-    parser.add_argument("--http-port", type=int, metavar="PORT", help="of /metrics, /livez, /readyz; 0: none")
+    parser.add_argument(
+        "--http-port", type=int, metavar="PORT", help="of the status page, /metrics, /livez, /readyz; 0: none"
+    )
     add_common(parser)
 
 
@@ -48,6 +57,7 @@ class _Parts:
     service: Service
     log: Log
     feeds: tuple[FeedConfig, ...]
+    source: FeedSource
     children: Children
     printer: StoryPrinter
 
@@ -57,10 +67,13 @@ def run(args: argparse.Namespace) -> int:
     with setup(args) as context:
         settings = context.settings
         check_stores(settings, one_machine=True)
-        feeds = context.feeds()
-        with serving(settings, feeds=[feed.id for feed in feeds if feed.enabled]) as service:
+        unset = context.origins["http", "port"].kind == "default"
+        port = _PAGE_PORT if unset and not args.once else None
+        source = context.feed_source()
+        with serving(settings, port=port, or_free=unset) as service:
+            feeds = first_list(source, service, patient=bool(settings.poller.feeds_url))
             log = service.patiently("log", context.log)
-            if log is None:
+            if log is None or feeds is None:
                 return ExitCode.OK
             # The routes' topics are made by the workers, which load the rules anyway: the first story comes sooner.
             service.patiently("log", lambda: ensure_topics(log, topic_specs(settings, ()), create=True))
@@ -68,13 +81,18 @@ def run(args: argparse.Namespace) -> int:
             start = service.patiently("log", lambda: ends(log, [names.enriched, names.duplicates, names.dead_letter]))
             if start is None:
                 return ExitCode.OK
+            watched = None
+            if service.page_url:
+                logger.info("status page: %s", service.page_url)
+                watched = WatchedWorkers(service.board, names, settings.group(), start)
             parts = _Parts(
                 context=context,
                 service=service,
                 log=log,
                 feeds=feeds,
+                source=source,
                 children=Children([command_of(args, settings, index) for index in range(settings.worker.workers)]),
-                printer=StoryPrinter(partial(open_log, settings, os.environ), names.enriched, start),
+                printer=StoryPrinter(partial(open_log, settings, os.environ), names.enriched, start, watched),
             )
             code, summary = _work(parts, once=args.once)
             service.watchdog.close()  # all has stopped; what follows only counts
@@ -98,7 +116,8 @@ async def _poll_and_watch(parts: _Parts, *, once: bool) -> tuple[int, Summary | 
     """Poll while the workers work; return the exit code, and after a whole `--once` what was polled."""
     watching = asyncio.create_task(_watch(parts, once=once))
     try:
-        summary = await poll(parts.context, parts.service, parts.log, parts.feeds, once=once)
+        source = None if once else parts.source
+        summary = await poll(parts.context, parts.service, parts.log, parts.feeds, source=source)
         if once:
             while not (parts.service.stopping() or await asyncio.to_thread(_all_done, parts)):
                 parts.service.watchdog.beat()
@@ -118,6 +137,10 @@ async def _watch(parts: _Parts, *, once: bool) -> int | None:
         code = parts.children.watch()
         if code is None and once and parts.children.worst_failures >= _MAX_FAILURES_ONCE:
             code = ExitCode.RESTART
+        if down := parts.children.down:
+            parts.service.readiness.blocked("workers", f"{down} ended and will be started again")
+        else:
+            parts.service.readiness.clear("workers")
         if code is not None or parts.printer.broken:
             parts.service.stop()
             return code

@@ -1,8 +1,8 @@
 """
 Load the taxonomy: the shipped files of worker/taxonomy/, and over them those of a user's folder with the same names.
 
-In the user's folder `topics/<slug>.yaml` adds a topic or stands for the shipped one, `routes.yaml` adds routes or
-replaces those of the same name; for regions and pairs see edges/region_data.py.
+In the user's folder `topics/<slug>.yaml` (or `topics.<slug>.yaml`) adds a topic or stands for the shipped one,
+`routes.yaml` adds routes or replaces those of the same name; for regions and pairs see edges/region_data.py.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _load(folder: Path | None) -> Taxonomy:
         known = KnownNames(topics=topics.names.keys(), regions=codes)
         routes = gather(lambda: load_routes(folders, known))
         if routes is not None:
-            version = _version(folder)
+            version = taxonomy_version(folder)
             return Taxonomy(
                 version=version,
                 gazetteer=build_gazetteer(regions[0]),
@@ -88,13 +88,14 @@ def _country_names() -> dict[str, str]:
     return names
 
 
-def _version(folder: Path | None) -> str:
+def taxonomy_version(folder: Path | None) -> str:
     """Return the shipped version, and `+` ten hex digits over the user's files, by name and content."""
     version = (SHIPPED / "VERSION").read_text(encoding="ascii").strip()
     if folder is None:
         return version
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.yaml")):
+    # Not rglob: a ConfigMap is mounted as links into a hidden folder that is named after the time.
+    for path in sorted(path for where in (".", "topics", "regions.d") for path in (folder / where).glob("*.yaml")):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return f"{version}+{digest.hexdigest()[:10]}"

@@ -54,11 +54,15 @@ def load_topics(folders: list[Path]) -> TopicData:
     """
     Read `topics/*.yaml` of each folder; a file in a later folder stands for one of the same name before it.
 
+    `topics.<slug>.yaml` beside them is the same: the keys of a ConfigMap know no slash.
+
     Raises: FileFaults: with every fault of every file.
     """
     files: dict[str, Path] = {}
     for folder in folders:
         files.update({path.stem: path for path in sorted((folder / "topics").glob("*.yaml"))})
+        flat = sorted(folder.glob("topics.*.yaml"))
+        files.update({path.stem.removeprefix("topics."): path for path in flat})
     faults: list[Fault] = []
     rules: list[TopicRule] = []
     names: dict[str, TopicName] = {}

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from worker.edges.clock import SystemClock
 from worker.edges.health import Readiness
+from worker.edges.status_board import StatusBoard
 from worker.edges.watchdog import Watchdog
 from worker.enriching import NEWER_RECORD, Judged
 from worker.metrics import Metrics
@@ -21,11 +22,21 @@ _PROGRESS_S = 10.0
 class WorkerEvents:
     """Implements enriching.EnricherEvents."""
 
-    def __init__(self, *, metrics: Metrics, readiness: Readiness, watchdog: Watchdog, clock: SystemClock) -> None:
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        readiness: Readiness,
+        watchdog: Watchdog,
+        clock: SystemClock,
+        board: StatusBoard | None = None,
+    ) -> None:
+        """*board*: where the stories that went out are shown, if anywhere."""
         self._metrics = metrics
         self._readiness = readiness
         self._watchdog = watchdog
         self._clock = clock
+        self._board = board
         self._reason: str | None = None
         self._away_since: float | None = None
         self._restored = 0
@@ -40,6 +51,8 @@ class WorkerEvents:
     def enriched(self, story: Enriched, routes: Sequence[str], left: Sequence[str]) -> None:
         metrics, verdict, article = self._metrics, story.verdict, story.article
         metrics.records_out.labels(verdict.kind).inc()
+        if self._board is not None:
+            self._board.enriched(story, routes)
         for route in routes:
             metrics.routed.labels(route).inc()
         metrics.unrouted.inc(len(left))

@@ -99,13 +99,8 @@ class Enricher:
         self._clock = clock
         self._events = events
         self._settings = settings
-        self._publisher = Publisher(
-            seen=seen,
-            taxonomy=taxonomy,
-            topics=settings.output or settings.topics,
-            reprocessed=settings.reprocessed,
-            clock=clock,
-        )
+        self._coming: Taxonomy | None = None
+        self._publisher = self._publisher_with(taxonomy)
         self._rebuilding = rebuilding
         self._joined = rebuilding is None
         self._held: str | None = None
@@ -120,9 +115,26 @@ class Enricher:
         while not stopping():
             self.step(timeout_s=timeout_s)
 
+    def change(self, taxonomy: Taxonomy) -> None:
+        """Tag and route by *taxonomy* from the next batch on; any thread may ask for it."""
+        self._coming = taxonomy
+
+    def _publisher_with(self, taxonomy: Taxonomy) -> Publisher:
+        settings = self._settings
+        return Publisher(
+            seen=self._seen,
+            taxonomy=taxonomy,
+            topics=settings.output or settings.topics,
+            reprocessed=settings.reprocessed,
+            clock=self._clock,
+        )
+
     def step(self, *, timeout_s: float) -> int:
         """Work off what one poll gives and return how many records were committed."""
         self._events.beat()
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            self._taxonomy, self._publisher = coming, self._publisher_with(coming)
         if self._rebuilding is not None and not self._joined:
             self._join(self._rebuilding)
             return 0

@@ -12,7 +12,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +21,7 @@ from worker import wire
 from worker.feed_config import FeedConfig
 from worker.loops.daemon_thread import DaemonThread
 from worker.loops.feed_poll import FeedPoll, Outcome
+from worker.loops.following import Following
 from worker.loops.outbox import Outbox
 from worker.polling import Clock, Fetcher, Parse, PollerEvents, Summary
 from worker.ports import Log, LogRecord, LogUnavailable
@@ -69,6 +70,8 @@ class Poller:
         self._stored_at: dict[str, float] = {}
         self._due: dict[str, float] = {}
         """By feed when it is due, in monotonic time, once this process has polled it."""
+        self._following = Following((), due=self._due_in, poll=self._poll_feed)
+        self._followed = asyncio.Event()
         self._newer: dict[str, str] = {}
         """By feed the type of its state, where a newer major release wrote that."""
         self._closing = False
@@ -88,6 +91,11 @@ class Poller:
         )
 
     @property
+    def feeds(self) -> Sequence[FeedConfig]:
+        """Return the feeds that are polled now."""
+        return self._feeds
+
+    @property
     def states(self) -> Mapping[str, FeedState]:
         """Return what is known of each feed now, by its id."""
         return self._states
@@ -101,9 +109,26 @@ class Poller:
         try:
             await self._load_states(stop)
             if not stop.is_set():
-                await self._until(stop, [self._follow(feed) for feed in self._feeds])
+                self._following.change(self._feeds)
+                self._followed.set()
+                await self._until(stop, [self._following.run()])
         finally:
             await self._close()
+
+    async def change(self, feeds: Sequence[FeedConfig], stop: asyncio.Event) -> None:
+        """
+        While `run` polls: poll *feeds* from now on instead.
+
+        What the log knows of those that come new is read first, so that a feed that comes back goes on where it was.
+        """
+        await self._followed.wait()  # else the states of the feeds before are still being read
+        wanted = [feed for feed in feeds if feed.enabled]
+        ids = {feed.id for feed in wanted}
+        for gone in self._states.keys() - ids:
+            del self._states[gone]
+        await self._load_states(stop, ids - self._states.keys())
+        self._feeds = [feed for feed in wanted if feed.id not in self._newer]
+        self._following.change(self._feeds)
 
     async def once(self, stop: asyncio.Event | None = None) -> Summary:
         """Poll each feed once, whether it is due or not, and say what came of it. Raises: as `run`."""
@@ -125,10 +150,8 @@ class Poller:
             await self._close()
         return _summary(outcomes, feeds=len(self._feeds), seconds=time.perf_counter() - started)
 
-    async def _follow(self, feed: FeedConfig) -> None:
-        while True:
-            await asyncio.sleep(self._due.pop(feed.id) - time.monotonic() if feed.id in self._due else self._wait(feed))
-            await self._poll_feed(feed)
+    def _due_in(self, feed: FeedConfig) -> float:
+        return self._due.pop(feed.id) - time.monotonic() if feed.id in self._due else self._wait(feed)
 
     def _wait(self, feed: FeedConfig) -> float:
         state = self._states.get(feed.id)
@@ -165,11 +188,12 @@ class Poller:
             return True
         return replace(after, next_poll_at=before.next_poll_at, last_success_at=before.last_success_at) != before
 
-    async def _load_states(self, stop: asyncio.Event) -> None:
-        """Read the topic of feed states to its end: the last record of each feed counts."""
-        while not stop.is_set():
+    async def _load_states(self, stop: asyncio.Event, wanted: Iterable[str] | None = None) -> None:
+        """Read the topic of feed states to its end, for *wanted* or all: the last record of each feed counts."""
+        ids = {feed.id for feed in self._feeds} if wanted is None else set(wanted)
+        while ids and not stop.is_set():
             try:
-                await self._in_log_thread(self._read_states)
+                await self._in_log_thread(lambda: self._read_states(ids))
             except LogUnavailable as error:
                 self._events.log_away(str(error))
                 with contextlib.suppress(TimeoutError):
@@ -178,8 +202,7 @@ class Poller:
                 self._leave_newer()
                 return
 
-    def _read_states(self) -> None:
-        wanted = {feed.id for feed in self._feeds}
+    def _read_states(self, wanted: Collection[str]) -> None:
         reader = self._log.reader([self._settings.state_topic])
         try:
             while not self._closing:
