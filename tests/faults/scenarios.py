@@ -30,6 +30,7 @@ from tests.faults import (
 from tests.faults.child import EMBEDDED_POINTS, POINTS
 from tests.faults.stand import START_S, Stand
 from tests.support.tcp_proxy import Toxics
+from tests.support.waiting import until
 from worker.edges.process import ExitCode
 
 SESSION_S = 6.0
@@ -93,6 +94,11 @@ def taken_over(stand: Stand) -> None:
         workers = stand.steady(2)
         died = stand.kill(workers[0])
         stand.recovered(died, within_s=TAKEOVER_S + 15, every_partition=True)
+        # What it left open ends when its identity comes back, else with the transaction's timeout.
+        back = stand.progress.mark()
+        stand.worker(0)
+        stand.progress.wait(back, every_partition=True, within_s=START_S)
+        until(lambda: not stand.view.open_transactions(stand.names.identities), within_s=START_S)
 
 
 def broker_restarted(stand: Stand, *, clean: bool) -> None:

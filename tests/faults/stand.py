@@ -255,6 +255,9 @@ class Stand:
         self.drain()
         for worker in list(self.workers):
             self.stop(worker)
+        deadline = time.monotonic() + _STOP_S  # what killed ones left open ends with the transaction's timeout
+        while self.view.open_transactions(self.names.identities) and time.monotonic() < deadline:
+            time.sleep(0.5)
         findings = self.judge(self.view, self.names)
         wrong = [code for code in self._ended if code != 0 and code not in self.allowed]
         assert not wrong, f"workers ended with {wrong}"
