@@ -162,7 +162,7 @@ def test_a_commit_without_an_answer_is_settled_by_what_the_broker_has(
     """P4: one late answer is fatal to the client. The commit that arrived is not done again, the other one is."""
     scene.fill(b"a")
     # Left open, the offsets could not be read before its timeout: the new producer has to end it.
-    member = scene.join(transaction_timeout_ms=120_000)
+    member = scene.join(transaction_timeout_ms=110_000)
     batch = next_batch(member)
     scene.proxy.rule = rule = Once(END_TXN, fate)
     rule.armed = True
