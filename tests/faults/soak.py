@@ -8,10 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
+from kafka import KafkaAdminClient
 from redis import Redis
 
 from tests.faults.oracle import KafkaView, Seen
@@ -21,6 +22,8 @@ from tests.support.services import KafkaBroker, RedisServer
 
 PER_SECOND = 200
 BACK_S = 90.0
+STEP_MIB = 8.0
+"""A step of a worker's memory that is worth a line."""
 WARM_UP_S = 300.0
 MOST_KIB_PER_HOUR = 1024.0
 JUDGED_FROM_S = 1800.0
@@ -74,6 +77,15 @@ class Sample:
     used: Usage
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What may happen; *weight*: how often of a hundred times."""
+
+    name: str
+    cause: Callable[[], None]
+    weight: int
+
+
 def soak(stand: Soaked) -> None:
     """Cause a random fault every some seconds. Worker 0 is left alone; what it holds is measured."""
     samples: list[Sample] = []
@@ -86,11 +98,16 @@ def soak(stand: Soaked) -> None:
             while time.monotonic() < pause:
                 time.sleep(1)
                 samples.append(Sample(at=time.monotonic() - began, used=usage(workers[0].pid)))
-            (fault,) = stand.random.choices([each for each, _ in faults], [weight for _, weight in faults])
-            fault()
+            (fault,) = stand.random.choices(faults, [each.weight for each in faults])
+            before = samples[-1].used.rss_kib
+            fault.cause()
             stand.times += 1
-            stand.recovered(stand.progress.mark(), within_s=BACK_S, every_partition=True)
+            _recovered(stand, fault)
             stand.all_alive(workers[:1])
+            _start_again(stand, workers)
+            stepped = (usage(workers[0].pid).rss_kib - before) / 1024
+            if stepped > STEP_MIB:
+                stand.notes.append(f"{(time.monotonic() - began) / 60:.1f} min, {fault.name}: {stepped:+.0f} MiB")
             if time.monotonic() > told + 60:
                 told = time.monotonic()
                 print(f"  {_line(stand, samples[-1])}", file=sys.stderr, flush=True)
@@ -98,8 +115,27 @@ def soak(stand: Soaked) -> None:
     _judge(stand, samples)
 
 
-def _faults(stand: Soaked, workers: list[subprocess.Popen[bytes]]) -> list[tuple[Callable[[], None], int]]:
-    """Return what may happen, and how often of a hundred times."""
+def _recovered(stand: Soaked, fault: Fault) -> None:
+    """Wait for every partition. Raises: AssertionError: with what the broker says of the group."""
+    try:
+        stand.recovered(stand.progress.mark(), within_s=BACK_S, every_partition=True)
+    except AssertionError as error:
+        with closing(KafkaAdminClient(bootstrap_servers=stand.kafka.bootstrap)) as admin:
+            group = admin.describe_groups([stand.names.group])
+        raise AssertionError(f"after {fault.name}: {error}; {group}") from error
+
+
+def _start_again(stand: Soaked, workers: list[subprocess.Popen[bytes]]) -> None:
+    """Start again, as a cluster does, each worker that asked for it by its exit code."""
+    for index, worker in enumerate(workers):
+        if (code := worker.poll()) is not None:
+            stand.notes.append(f"worker {index} ended with {code} and was started again")
+            stand.workers.remove(worker)
+            workers[index] = stand.worker(index)
+
+
+def _faults(stand: Soaked, workers: list[subprocess.Popen[bytes]]) -> list[Fault]:
+    """Return what may happen."""
     stand.allowed.add(-signal.SIGTERM)  # asked to stop before it could listen
 
     def index() -> int:
@@ -139,15 +175,15 @@ def _faults(stand: Soaked, workers: list[subprocess.Popen[bytes]]) -> list[tuple
 
     kafka, redis = stand.kafka, stand.redis
     return [
-        (killed, 50),
-        (stopped, 15),
-        (worker_frozen, 10),
-        (away(kafka, kafka.kill), 4),
-        (away(kafka, kafka.stop), 4),
-        (frozen(kafka), 4),
-        (away(redis, redis.kill), 5),
-        (away(redis, redis.stop), 3),
-        (frozen(redis), 5),
+        Fault(name="worker killed", cause=killed, weight=50),
+        Fault(name="worker stopped", cause=stopped, weight=15),
+        Fault(name="worker frozen", cause=worker_frozen, weight=10),
+        Fault(name="broker killed", cause=away(kafka, kafka.kill), weight=4),
+        Fault(name="broker stopped", cause=away(kafka, kafka.stop), weight=4),
+        Fault(name="broker frozen", cause=frozen(kafka), weight=4),
+        Fault(name="Redis killed", cause=away(redis, redis.kill), weight=5),
+        Fault(name="Redis stopped", cause=away(redis, redis.stop), weight=3),
+        Fault(name="Redis frozen", cause=frozen(redis), weight=5),
     ]
 
 

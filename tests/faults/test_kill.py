@@ -9,8 +9,11 @@ from collections import Counter
 
 import pytest
 
+from tests.faults.usage import unready
 from tests.make import raw_article, raw_record
 from tests.support.installation import Installation
+from tests.support.services import lasting_port
+from tests.support.waiting import until
 from worker import wire
 from worker.ports import NewRecord
 
@@ -42,14 +45,16 @@ def test_a_worker_killed_again_and_again_gives_every_record_one_end(installation
         worker.send_signal(signal.SIGKILL)
         worker.wait()
 
-    worker = installation.start("enrich")
+    port = lasting_port()
+    worker = installation.start("enrich", "--http-port", str(port))
     deadline = time.monotonic() + 90
     while len(said := ends(installation)) < RECORDS and time.monotonic() < deadline:
         time.sleep(0.5)
+    # When those before it have done all the work, it may not be able to listen yet.
+    until(lambda: not unready("127.0.0.1", port), within_s=30)
     worker.send_signal(signal.SIGTERM)
 
-    # When those before it have done all the work it is asked to stop before it can listen.
-    assert worker.wait(timeout=30) in {0, -signal.SIGTERM}
+    assert worker.wait(timeout=30) == 0
     assert [place for place, count in Counter(said).items() if count > 1] == []
     assert len(said) == RECORDS
     kinds = Counter(wire.header(item.headers, "kind") for item in installation.read([installation.topics.enriched]))

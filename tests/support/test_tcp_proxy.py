@@ -104,5 +104,5 @@ def test_silence_keeps_connections_open_and_ends_with_a_reset(proxy: TcpProxy) -
 
 def test_a_refusing_proxy_resets_what_is_new(proxy: TcpProxy) -> None:
     proxy.refusing = True
-    with connected(proxy) as stream, contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(ConnectionResetError), connected(proxy) as stream:
         assert stream.recv(1) == b""
