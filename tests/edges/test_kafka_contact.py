@@ -11,6 +11,7 @@ import pytest
 from tests.support.kafka_members import fill, next_batch, settings_for, values
 from tests.support.proxy import Fate, ProxiedBroker
 from tests.support.waiting import until
+from worker.edges import kafka_standing
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_member import KafkaMember
 from worker.ports import LogUnavailable, TopicSpec
@@ -43,6 +44,33 @@ def test_an_idle_member_that_gets_no_answers_is_cut_off_not_idle(
         until(lambda: not says_so(member), within_s=20, what="contact again")
     log.close()
     direct.close()
+
+
+def test_a_member_rests_while_its_broker_is_silent(proxied_kafka: ProxiedBroker, topic_prefix: str) -> None:
+    """P13: the client itself would go round and round, and keep what each round made."""
+    direct = KafkaLog.open(settings_for(proxied_kafka))
+    source = topic_prefix + "in"
+    direct.create_topics([TopicSpec(name=source, partitions=1)])
+    log = KafkaLog.open(dataclasses.replace(settings_for(proxied_kafka), bootstrap=proxied_kafka.proxy.bootstrap))
+    group, identity = topic_prefix + "group", topic_prefix + "one"
+    with contextlib.closing(log.member(group=group, identity=identity, topics=[source])) as member:
+        fill(direct, source, b"a")
+        assert values(next_batch(member)) == [b"a"]
+        proxied_kafka.proxy.rule = lambda _key, _request: Fate.LOSE
+        until(lambda: silent_s(member) > 1, within_s=20, what="an overdue heartbeat")
+        began, worked = time.monotonic(), time.process_time()
+        while time.monotonic() < began + 2:
+            member.poll(timeout_s=0.5)
+        assert time.process_time() - worked < 0.5
+        proxied_kafka.proxy.reset()
+        proxied_kafka.proxy.cut()
+    log.close()
+    direct.close()
+
+
+def silent_s(member: KafkaMember) -> float:
+    member.poll(timeout_s=0.1)
+    return kafka_standing.unanswered_s(member._consumer, since=0)
 
 
 def says_so(member: KafkaMember) -> bool:

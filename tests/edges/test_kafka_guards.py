@@ -1,5 +1,5 @@
 """
-Each guard against a defect of the client library (docs/decisions.md, P1 to P12), with its cause brought about for real.
+Each guard against a defect of the client library (docs/decisions.md, P1 to P13), with its cause brought about for real.
 
 Guards with a test elsewhere: P6 and P12 in test_kafka_log.py, P8 with whole processes in tests/faults/test_exits.py.
 """

@@ -17,8 +17,10 @@ _TICK_S = 0.1
 class Papers:
     """A web server in a thread, and its feeds; each entry has a link and a text of its own."""
 
-    def __init__(self, *, feeds: int = 20, per_second: float = 20.0) -> None:
+    def __init__(self, *, feeds: int = 20, per_second: float = 20.0, host: str = "127.0.0.1") -> None:
+        self._host = host
         self._names = [f"paper{number}" for number in range(feeds)]
+        self._listed = list(self._names)
         self._per_second = per_second
         self._items: dict[str, list[str]] = {name: [] for name in self._names}
         self._links: set[str] = set()
@@ -50,14 +52,24 @@ class Papers:
 
     def feed_list(self, folder: Path, *, interval_s: float) -> Path:
         """Write the list of the feeds."""
-        assert self._site is not None
-        lines = [f"  - {{id: {name}, url: '{self._site.url('/' + name)}', private: true}}" for name in self._names]
         path = folder / "feeds.yaml"
-        path.write_text("\n".join([f"defaults: {{interval: {interval_s}s}}", "feeds:", *lines, ""]))
+        path.write_text(self.feed_list_text(interval_s=interval_s))
         return path
 
+    def feed_list_text(self, *, interval_s: float) -> str:
+        """Return the list of the feeds."""
+        assert self._site is not None
+        lines = [f"  - {{id: {name}, url: '{self._site.url('/' + name)}', private: true}}" for name in self._listed]
+        return "\n".join([f"defaults: {{interval: {interval_s}s}}", "feeds:", *lines, ""])
+
+    def print_once(self, name: str, *items: str) -> None:
+        """Serve one more feed, which the list names from then on; its *items* are not counted."""
+        assert self._site is not None
+        self._site.answers[f"/{name}"] = Answer(body=rss(*items))
+        self._listed.append(name)
+
     async def _serve(self) -> None:
-        async with site() as server:
+        async with site(host=self._host) as server:
             self._site = server
             self._grow(3 * len(self._names))
             self._started.set()

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import worker
-from tests.support import debian
+from tests.support.image import ROOT, Buildah
+from tests.support.services import ServiceUnavailable
 
-ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text("utf-8")
-BASE = "DATELINE_TEST_IMAGE_BASE"
-"""Names a base image that buildah can get here; the default one needs a registry."""
 COMPILERS = ("gcc", "cc", "g++", "clang", "rustc", "cargo", "make", "ld")
 SHOWS = """
 import importlib.util, json, os, pathlib, shutil, sys, worker
@@ -57,42 +50,31 @@ def test_the_image_holds_what_it_is_made_of_and_nothing_else() -> None:
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[tuple[dict[str, str], str]]:
-    """Return the environment for buildah and the name of the built image."""
-    base = os.environ.get(BASE)
-    if not base:
-        pytest.skip(f"need a base image: set {BASE}, for example to docker.io/library/python:3.14-slim")
+def image() -> Iterator[tuple[Buildah, str]]:
+    """Return what runs images, and the name of the built one."""
     try:
-        path, environment = _buildah()
-    except (debian.NotToBeHad, OSError) as error:
-        pytest.skip(f"need buildah: {error}")
-    environment = {"BUILDAH_ISOLATION": "chroot", "STORAGE_DRIVER": "vfs", **environment, "BUILDAH": str(path)}
-    if _run(environment, "images", "--quiet", base).returncode != 0 and _run(environment, "pull", base).returncode != 0:
-        pytest.skip(f"need the base image {base}: neither here nor to be pulled")
-    name = f"localhost/dateline-test:{uuid.uuid4().hex[:8]}"
-    # What pip trusts here it has to trust in the build too.
-    authority = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
-    secret = ["--secret", f"id=ca,src={authority}"] if authority else []
-    built = _run(environment, "bud", *secret, "--build-arg", f"BASE={base}", "-t", name, "-f", "deploy/Dockerfile", ".")
-    assert built.returncode == 0, (built.stdout + built.stderr)[-4000:]
+        buildah = Buildah()
+        name = buildah.build()
+    except ServiceUnavailable as error:
+        pytest.skip(f"need {error}")
     try:
-        yield environment, name
+        yield buildah, name
     finally:
-        _run(environment, "rmi", name)
+        buildah.run("rmi", name)
 
 
 @pytest.mark.image
 @pytest.mark.timeout(900)
-def test_the_built_image_is_as_it_should_be(image: tuple[dict[str, str], str]) -> None:
-    environment, name = image
-    config = json.loads(_run(environment, "inspect", "--type", "image", name).stdout)["OCIv1"]["config"]
+def test_the_built_image_is_as_it_should_be(image: tuple[Buildah, str]) -> None:
+    buildah, name = image
+    config = json.loads(buildah.run("inspect", "--type", "image", name).stdout)["OCIv1"]["config"]
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["/opt/dateline/bin/dateline"]
     assert config["Labels"]["org.opencontainers.image.version"] == worker.__version__
     assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
-    container = _run(environment, "from", name).stdout.strip()
+    container = buildah.run("from", name).stdout.strip()
     try:
-        ran = _run(environment, "run", container, "--", "/opt/dateline/bin/python", "-c", SHOWS, *COMPILERS)
+        ran = buildah.run("run", container, "--", "/opt/dateline/bin/python", "-c", SHOWS, *COMPILERS)
         assert ran.returncode == 0, ran.stderr
         found = json.loads(ran.stdout.splitlines()[-1])
         assert (found["uid"], found["gid"], found["version"]) == (10001, 10001, worker.__version__)
@@ -100,36 +82,10 @@ def test_the_built_image_is_as_it_should_be(image: tuple[dict[str, str], str]) -
         assert found["installers"] == []
         assert found["writable"] == []
         assert found["bytecode"] > 50, "the root may be read-only, so modules are compiled beforehand"
-        told = _run(environment, "run", container, "--", "/opt/dateline/bin/dateline", "--version")
+        told = buildah.run("run", container, "--", "/opt/dateline/bin/dateline", "--version")
         assert told.stdout.strip().endswith(f"dateline {worker.__version__}"), told.stdout + told.stderr
         line = 'echo \'{"title":"North Korea"}\' | dateline pipe'
-        piped = _run(environment, "run", container, "--", "sh", "-c", line)
+        piped = buildah.run("run", container, "--", "sh", "-c", line)
         assert '"regions"' in piped.stdout, piped.stdout + piped.stderr
     finally:
-        _run(environment, "rm", container)
-
-
-def _buildah() -> tuple[Path, dict[str, str]]:
-    if installed := shutil.which("buildah"):
-        return Path(installed), dict(os.environ)
-    root = debian.unpack(
-        "buildah", also=("golang-github-containers-common", "runc"), libraries_of=("buildah", "libgpgme11")
-    )
-    path, environment = debian.program(root, "buildah")
-    policies = root / "etc" / "containers"
-    flags = {"CONTAINERS_CONF": str(root / "usr/share/containers/containers.conf")}
-    if policies.exists() and not Path("/etc/containers/policy.json").exists():
-        raise debian.NotToBeHad("the Debian package finds no /etc/containers/policy.json; install buildah")
-    return path, {**environment, **flags}
-
-
-def _run(environment: dict[str, str], *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [environment["BUILDAH"], *command],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=800,
-    )
+        buildah.run("rm", container)

@@ -27,10 +27,11 @@ class Site:
 
     port: int
     answers: dict[str, Answer]
+    host: str = "127.0.0.1"
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def url(self, path: str = "/feed") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+        return f"http://{self.host}:{self.port}{path}"
 
     def asked(self, path: str) -> list[dict[str, str]]:
         """Return the headers of each request for *path*."""
@@ -38,8 +39,8 @@ class Site:
 
 
 @asynccontextmanager
-async def site(answers: Mapping[str, Answer] | None = None) -> AsyncIterator[Site]:
-    """Serve *answers* on a free port of loopback; a conditional request that matches gets 304."""
+async def site(answers: Mapping[str, Answer] | None = None, *, host: str = "127.0.0.1") -> AsyncIterator[Site]:
+    """Serve *answers* on a free port of *host*; a conditional request that matches gets 304."""
     its: list[Site] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,14 +56,14 @@ async def site(answers: Mapping[str, Answer] | None = None) -> AsyncIterator[Sit
         head = f"HTTP/1.1 {answer.status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         writer.write(head.encode("latin-1") + b"\r\n" + (b"" if answer.status == 304 else body))
 
-    async with raw_server(handle) as port:
-        its.append(Site(port=port, answers=dict(answers or {})))
+    async with raw_server(handle, host=host) as port:
+        its.append(Site(port=port, answers=dict(answers or {}), host=host))
         yield its[0]
 
 
 @asynccontextmanager
 async def raw_server(
-    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    handle: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], *, host: str = "127.0.0.1"
 ) -> AsyncIterator[int]:
     """Serve with *handle* and yield the port."""
     open_now: set[asyncio.Task[None]] = set()
@@ -81,7 +82,7 @@ async def raw_server(
         open_now.add(task)
         task.add_done_callback(open_now.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, host, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -74,6 +74,7 @@ class KafkaMember:
             self._consumer: Any = kafka_clients.connect(
                 KafkaConsumer, joining(settings, group=group, identity=identity), topics=tuple(subscribe)
             )
+            kafka_standing.pace(self._consumer)
             # A leader that joins before it knows a topic's partitions assigns none of them, to anybody, until its
             # metadata are renewed: ask first.
             for topic in subscribe:

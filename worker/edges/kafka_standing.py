@@ -12,6 +12,8 @@ from typing import Any
 
 from kafka.structs import ConsumerGroupMetadata
 
+LEAST_WAIT_S = 0.1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
@@ -41,3 +43,15 @@ def unanswered_s(consumer: Any, *, since: float) -> float:
     """Return for how long the group has not answered, counted from *since* at the earliest: the client never says."""
     answered: float = consumer._coordinator.heartbeat.last_receive  # noqa: SLF001
     return time.monotonic() - max(since, answered)
+
+
+def pace(consumer: Any) -> None:
+    """
+    Let a poll of *consumer* rest while a heartbeat is overdue.
+
+    The client then waits for nothing: a broker that is silent for seconds keeps a core busy, and each round hangs some
+    objects on the fetch that has no answer. Heartbeats have a thread of their own, so nothing comes later by this.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    due_s = coordinator.time_to_next_poll
+    coordinator.time_to_next_poll = lambda: max(due_s(), LEAST_WAIT_S)

@@ -1,0 +1,1 @@
+"""The chart on a real cluster, under load and faults: `make kube`."""
