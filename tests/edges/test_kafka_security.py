@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka.admin import ResourceType
+from kafka.admin import ACLOperation, ResourceType
 
 from tests.make import raw_article, raw_record
-from tests.support.installation import Installation
+from tests.support.installation import ROOT, Installation
 from tests.support.kafka_members import all_values, fill, next_batch, records, settings_for
 from tests.support.secured_kafka import Certificates, SecuredBroker
 from tests.support.services import RedisServer, ServiceUnavailable
 from tests.support.waiting import until
+from tests.support.web import item, rss
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_settings import KafkaSettings
@@ -239,3 +240,99 @@ def test_a_worker_whose_user_is_removed_ends_with_one_line_and_code_4(
     assert len(lines) == 1, said
     assert "Authentication failed" in lines[0]
     assert "sesame" not in said
+
+
+class Roles:
+    """Programs that run on the broker as users with what docs/operations.md gives them."""
+
+    def __init__(self, scene: Scene, redis: RedisServer, folder: Path) -> None:
+        self._scene = scene
+        self._folder = folder
+        self.installation = Installation(folder, kafka=scene.broker, redis=redis)
+        self._rights = documented_rights()
+
+    def environ(self, role: str) -> dict[str, str]:
+        """Return the settings of a new user with the rights of *role*."""
+        prefix = self.installation.topics.prefix
+        user = prefix + role.replace(" ", "-")
+        self._scene.broker.add_user(user, "sesame")
+        self._scene.broker.allow(user, prefix, self._rights[role])
+        secret = self._folder / f"{user}.password"
+        secret.write_text("sesame", "utf-8")
+        return {
+            "DATELINE_KAFKA_BOOTSTRAP": self._scene.broker.scram,
+            "DATELINE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "DATELINE_KAFKA_USER": user,
+            "DATELINE_KAFKA_PASSWORD_FILE": str(secret),
+            "DATELINE_KAFKA_CA_FILE": str(self._scene.broker.certificates.ca),
+        }
+
+    def run(self, role: str, *command: str) -> subprocess.CompletedProcess[bytes]:
+        """Run *command* to its end."""
+        return self.installation.run(*command, environ=self.environ(role))
+
+
+def documented_rights() -> dict[str, list[tuple[ResourceType, ACLOperation]]]:
+    """Return what the table of docs/operations.md says, by program."""
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    table = text.partition("## Rights on the broker")[2].partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
+    kinds = (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID)
+    rights = {}
+    for line in table.splitlines():
+        program, *columns = (cell.strip() for cell in line.strip("|").split("|"))
+        rights[program.replace("`", "")] = [
+            (kind, OPERATIONS[name.strip()])
+            for kind, names in zip(kinds, columns, strict=True)
+            for name in names.split(",")
+            if name.strip()
+        ]
+    return rights
+
+
+OPERATIONS = {
+    "Create": ACLOperation.CREATE,
+    "Read": ACLOperation.READ,
+    "Write": ACLOperation.WRITE,
+    "Describe": ACLOperation.DESCRIBE,
+}
+
+
+@pytest.fixture
+def roles(scene: Scene, redis: RedisServer, tmp_path: Path) -> Roles:
+    return Roles(scene, redis, tmp_path)
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(300)
+def test_each_program_works_with_the_rights_that_the_docs_give_it(roles: Roles, scene: Scene, tmp_path: Path) -> None:
+    """A story, a dead letter and its retry, with a user for each program."""
+    installation = roles.installation
+    topics = installation.topics
+    applied = roles.run("topics apply", "topics", "apply")
+    assert applied.returncode == 0, applied.stderr
+    (tmp_path / "feed.xml").write_bytes(rss(item(1)))
+    (tmp_path / "feeds.yaml").write_text(f"feeds: [{{id: a, url: 'file://{tmp_path}/feed.xml'}}]\n", "utf-8")
+    polled = roles.run("poll", "poll", "--feeds", str(tmp_path / "feeds.yaml"), "--once")
+    assert polled.returncode == 0, polled.stderr
+    fill(scene.plain, topics.raw, b"not JSON")
+    worker = installation.start("enrich", environ=roles.environ("enrich"))
+    try:
+        until(lambda: len(installation.read([topics.enriched, topics.dead_letter])) == 2, within_s=60)
+        retried = roles.run("dead-letters retry", "dead-letters", "retry")
+        assert retried.returncode == 0, retried.stderr
+        until(lambda: len(installation.read([topics.dead_letter])) == 2, within_s=60)
+    finally:
+        worker.terminate()
+        assert worker.wait(60) == ExitCode.OK
+    audited = roles.run("audit", "audit")
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+    tailed = roles.run("tail", "tail", "--from", "beginning", "--no-follow", "-n", "1")
+    assert tailed.returncode == 0, tailed.stderr
+
+
+@pytest.mark.redis
+def test_a_right_less_is_refused_by_name(roles: Roles) -> None:
+    roles._rights["topics apply"].remove((ResourceType.TOPIC, ACLOperation.CREATE))
+    refused = roles.run("topics apply", "topics", "apply")
+    assert refused.returncode == ExitCode.NOT_AUTHORISED
+    assert b"TopicAuthorizationFailed" in refused.stderr, refused.stderr

@@ -151,14 +151,10 @@ class Watch:
             with subprocess.Popen([*self._command, *flags], stdout=subprocess.PIPE, text=True) as process:
                 self._process = process
                 assert process.stdout is not None
-                decoder, text = json.JSONDecoder(), ""
-                for line in process.stdout:
-                    text += line
-                    if line != "}\n":  # an event ends with its only brace in the first column
-                        continue
-                    event, _ = decoder.raw_decode(text)
-                    text = ""
-                    self._take(event["type"], event["object"])
+                for line in process.stdout:  # each event is a line
+                    if line.strip():
+                        event = json.loads(line)
+                        self._take(event["type"], event["object"])
 
     def _take(self, kind: str, pod: Object) -> None:
         now, told = time.monotonic(), pod["metadata"]

@@ -353,6 +353,7 @@ def end(trial: Trial) -> str:
 def pods(trial: Trial) -> str:
     """No pod was restarted by the cluster, each that was asked to end did so in time and with 0."""
     trial.no_restart()
+    assert len(trial.watch.lives) >= 10, "pods were not watched"
     asked = {uid: life for uid, life in trial.watch.lives.items() if uid not in trial.forced}
     open_ended = [life.name for life in asked.values() if life.asked_at is None or life.gone_at is None]
     assert not open_ended, f"not ended: {open_ended}"

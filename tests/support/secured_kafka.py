@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,10 @@ class SecuredBroker(KafkaBroker):
     def remove_user(self, name: str) -> None:
         self._alter(UserScramCredentialDeletion(name, ScramMechanism.SCRAM_SHA_512))
 
-    def allow(self, user: str, prefix: str) -> None:
-        """Give *user* what a worker needs, on topics, groups and transactional ids that begin with *prefix*."""
+    def allow(self, user: str, prefix: str, rights: Iterable[tuple[ResourceType, ACLOperation]] = RIGHTS) -> None:
+        """Give *user* these rights, those of a worker by default, on what begins with *prefix*."""
         admin = self.admin()
-        admin.create_acls([_acl(ACL, user, kind, prefix, operation) for kind, operation in RIGHTS])
+        admin.create_acls([_acl(ACL, user, kind, prefix, operation) for kind, operation in rights])
         admin.close()
 
     def forbid(self, user: str, prefix: str, kind: ResourceType) -> None:
