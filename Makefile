@@ -10,7 +10,7 @@ RUNTIME := $(VENV)/.installed-runtime
 DEVELOP := $(VENV)/.installed-develop
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench costs quality faults faults-long kafka chart lock clean
+.PHONY: help setup run test check bench costs quality faults faults-long kafka chart kube lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,12 @@ faults-long: $(DEVELOP) ## bad networks, full disks, floods, and an hour of ever
 kafka: ## start a Kafka node on 127.0.0.1:9092 (needs Java 17 and Maven)
 	@deploy/kafka/kafka start
 
-chart: $(RUNTIME) ## write the Helm chart's README, and its copies of the dashboards and alert rules
+chart: $(RUNTIME) ## write the dashboards, the Helm chart's README, and its copies of dashboards and alert rules
+	@$(BIN)/python tools/dashboards.py
 	@$(BIN)/python tools/chart
+
+kube: $(DEVELOP) ## try the chart on the cluster that KUBECONFIG names, under load and faults (ARGS=--help)
+	@$(BIN)/python -m tests.kube $(ARGS)
 
 lock: $(DEVELOP) ## resolve the newest allowed dependencies into the lock files
 	@tools/lock $(BIN)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """
-Write the Grafana dashboards of deploy/grafana/dashboards, and what the chart ships of them and of the alert rules.
+Write the Grafana dashboards of deploy/grafana/dashboards; `make chart` runs it, then copies them into the chart.
 
     .venv/bin/python tools/dashboards.py            write what has changed, and name it
     .venv/bin/python tools/dashboards.py --check    write nothing; exit 1 when a file is not as it would be written
@@ -20,10 +20,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-RULES = ROOT / "deploy/prometheus/rules.yaml"
 SOURCE = ROOT / "deploy/grafana/dashboards.yaml"
 DASHBOARDS = ROOT / "deploy/grafana/dashboards"
-CHART_FILES = ROOT / "helm/dateline/files"
 SELECTED = 'namespace=~"$namespace", job=~"$job"'
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24
@@ -184,8 +182,6 @@ def files() -> Iterator[tuple[Path, str]]:
     for name, told in yaml.safe_load(SOURCE.read_text("utf-8")).items():
         text = json.dumps(board(name, told), indent=1, ensure_ascii=False) + "\n"
         yield DASHBOARDS / f"{name}.json", text
-        yield CHART_FILES / "dashboards" / f"{name}.json", text
-    yield CHART_FILES / "rules" / "rules.yaml", RULES.read_text("utf-8")
 
 
 def main(arguments: Sequence[str]) -> int:
