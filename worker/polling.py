@@ -196,8 +196,8 @@ class PollerEvents(Protocol):
     def page(self, feed: str, result: str, seconds: float) -> None:
         """*result*: `ok` or the reason of a failure."""
 
-    def appended(self, records: int) -> None:
-        """That many records were acknowledged."""
+    def appended(self, articles: int) -> None:
+        """The log has acknowledged so many raw articles."""
 
     def log_away(self, detail: str) -> None:
         """The log did not take a batch; fetching pauses until it does."""

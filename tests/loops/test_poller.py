@@ -41,7 +41,7 @@ class Heard:
     results: list[tuple[str, str]] = field(default_factory=list)
     failures: list[tuple[str, str, str]] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
-    appended_records: int = 0
+    appended_articles: int = 0
     away: int = 0
     back: int = 0
     alone: list[str] = field(default_factory=list)
@@ -62,8 +62,8 @@ class Heard:
         assert seconds >= 0
         self.pages.append(result)
 
-    def appended(self, records: int) -> None:
-        self.appended_records += records
+    def appended(self, articles: int) -> None:
+        self.appended_articles += articles
 
     def log_away(self, detail: str) -> None:
         assert detail
@@ -205,7 +205,7 @@ def test_a_log_that_is_away_pauses_the_poller_and_costs_nothing(log: StubbornLog
     summary = run(lambda server: once(log, [feed(server)], heard), {"/feed": Answer(body=rss(item(1), item(2)))})
     assert summary.new == 2
     assert (heard.away, heard.back) == (1, 1)
-    assert len(articles(log)) == 2
+    assert len(articles(log)) == heard.appended_articles == 2, "the feed's state is no article"
     assert list(states(log)) == ["feed"]
 
 

@@ -35,8 +35,8 @@ class PollEvents:
         self._metrics.pages.labels(result).inc()
         logger.debug("page fetched", extra={"feed": feed, "result": result, "seconds": round(seconds, 3)})
 
-    def appended(self, records: int) -> None:
-        self._metrics.appended.inc(records)
+    def appended(self, articles: int) -> None:
+        self._metrics.appended.inc(articles)
 
     def log_away(self, detail: str) -> None:
         self._metrics.log_away.set(1)

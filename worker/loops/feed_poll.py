@@ -144,6 +144,7 @@ class FeedPoll:
                 records.append(fitting_record(article, topic=self.raw_topic, now=self.clock.now()))
                 fetched += page is not None
             await self.outbox.put(records)
+            self.events.appended(len(records))
         return fetched
 
     async def _page(self, feed: FeedConfig, entry: FeedEntry) -> FetchedPage | None:

@@ -82,7 +82,6 @@ class Outbox:
             for _, _, done in batch:
                 if not done.done():  # its feed may have been cancelled
                     done.set_result(None)
-            self._events.appended(len(records))
 
     async def close(self) -> None:
         """Release the appender, after what it is doing now."""
