@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 import yaml
+from redis import Redis
+from redis.exceptions import RedisError
 
 from tests.support.helm import CHART, Helm, Object, Objects
-from tests.support.services import KafkaBroker, RedisServer, free_ports
+from tests.support.services import KafkaBroker, RedisServer, free_ports, with_programs
 from tests.support.waiting import until
 from tests.support.web import item, rss
 from worker.edges.kafka_log import KafkaLog
@@ -278,3 +280,42 @@ def test_the_settings_of_every_value_set_are_right(helm: Helm, value_set: Path, 
     ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert ran.returncode == 0, ran.stderr + yaml.safe_dump(spec)
     assert json.loads(ran.stdout)["warnings"] == []
+
+
+@pytest.mark.redis
+def test_the_charts_own_seen_store_takes_any_password(helm: Helm, redis: RedisServer, tmp_path: Path) -> None:
+    """Its command line, run here: quotes and backslashes mean something in the server's configuration."""
+    assert redis.runs()  # so its program can be had
+    password = "se \"same\\ 'x"
+    values = {
+        "valkey": {"enabled": True, "program": "redis-server"},
+        "seen": {"url": "", "password": password},
+    }
+    objects = helm.objects(CHART / "ci" / "minimal-values.yaml", values=values)
+    (container,) = objects.one("StatefulSet", "-valkey")["spec"]["template"]["spec"]["containers"]
+    (tmp_path / "seen-password").write_text(password, "utf-8")
+    (port,) = free_ports(1)
+    here = {
+        "/etc/dateline/secrets": str(tmp_path),
+        "/tmp/valkey.conf": str(tmp_path / "valkey.conf"),  # noqa: S108  (of the container)
+        "dir /data": f"dir {tmp_path}",
+        "port 6379": f"port {port}",
+    }
+    shell, flags, script = container["command"]
+    for inside, outside in here.items():
+        assert inside in script
+        script = script.replace(inside, outside)
+    server = subprocess.Popen([shell, flags, script], env=dict(with_programs("redis-server")))
+    try:
+        with Redis(port=port, password=password) as client:
+            until(lambda: _pings(client), what="an answer to its password")
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def _pings(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
