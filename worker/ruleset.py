@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from worker.gazetteer import PairRules
 from worker.ninjs import Vocabulary
-from worker.stages.regions import Gazetteer
 from worker.stages.route import Route
 from worker.stages.topics import TopicIndex
+from worker.toponyms import Gazetteer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

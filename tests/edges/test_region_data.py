@@ -11,7 +11,8 @@ import pytest
 from tests.support.tagging import TAXONOMY, article
 from worker.edges.region_data import load_regions
 from worker.edges.yaml_file import FileFaults
-from worker.stages.regions import build_gazetteer, tag_regions
+from worker.stages.regions import tag_regions
+from worker.toponyms import build_gazetteer
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import worker
 from tests.quality import data
 from worker.edges.region_data import load_regions
 from worker.records import Mention
-from worker.stages.regions import RegionResult, build_gazetteer, tag_regions
+from worker.stages.regions import RegionResult, tag_regions
+from worker.toponyms import build_gazetteer
 
 HISTORICAL = {"SU": {"RU"}, "DD": {"DE"}, "CS": {"CZ", "SK"}, "YU": {"RS"}}
 """What our codes call the states of 1987."""

@@ -11,7 +11,8 @@ from worker.edges.region_data import load_regions
 from worker.gazetteer import PairRules
 from worker.records import Article, Basis, FeedInfo
 from worker.stages.pairs import PairResult, tag_pairs
-from worker.stages.regions import Gazetteer, RegionResult, build_gazetteer, tag_regions
+from worker.stages.regions import RegionResult, tag_regions
+from worker.toponyms import Gazetteer, build_gazetteer
 
 TAXONOMY = Path(worker.__file__).parent / "taxonomy"
 

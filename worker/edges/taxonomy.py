@@ -20,8 +20,8 @@ from worker.edges.topic_data import load_topics
 from worker.edges.yaml_file import Fault, FileFaults
 from worker.ninjs import Vocabulary
 from worker.ruleset import Taxonomy
-from worker.stages.regions import build_gazetteer
 from worker.stages.topics import build_topics
+from worker.toponyms import build_gazetteer
 
 SHIPPED = Path(worker.__file__).parent / "taxonomy"
 T = TypeVar("T")
