@@ -84,7 +84,7 @@ def test_a_stage_imports_only_pure_modules_and_calculating_libraries(path: Path)
     assert [name for name in others if name.partition(".")[0] not in CALCULATING] == []
 
 
-@pytest.mark.parametrize("path", modules("stages"), ids=name_of)
+@pytest.mark.parametrize("path", [*modules("stages"), *sorted(WORKER.glob("topony*.py"))], ids=name_of)
 def test_a_stage_neither_looks_at_a_clock_nor_opens_anything(path: Path) -> None:
     faults = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):

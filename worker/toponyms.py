@@ -21,6 +21,7 @@ _SAFE_CITY = 250_000
 _BEYOND = 8
 """Characters behind a refused name that a name across its end may take."""
 _UNSPACED = "\u2e80"
+"""From here on scripts write no spaces between words."""
 _MAJOR = frozenset("US CN RU JP KR KP IN CA AU DE UA GB BR MX IT ES PK ID TR VN TW IQ MM".split())
 """States whose first-level divisions the news names without naming the state."""
 
@@ -141,6 +142,7 @@ def _in_caps(entry: Entry, places: tuple[Place, ...]) -> bool:
 
 
 def is_safe(place: Place) -> bool:
+    """Tell whether the name of *place*, where it means nothing else, needs no context."""
     if place.kind == "d":
         return place.country in _MAJOR
     return (place.kind == "C" and place.population >= 100_000) or place.population >= _SAFE_CITY

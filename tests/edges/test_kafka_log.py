@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from kafka import KafkaProducer
 from kafka.structs import ConsumerGroupMetadata
 
+from tests.support.installation import Installation
 from tests.support.kafka_members import (
     Beats,
     all_values,
@@ -24,12 +26,13 @@ from tests.support.kafka_members import (
     settings_for,
     values,
 )
-from tests.support.services import KafkaBroker, free_ports
+from tests.support.services import KafkaBroker, RedisServer, free_ports
 from tests.support.waiting import until
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_settings import KafkaSettings
 from worker.edges.kafka_standing import Membership
+from worker.edges.process import ExitCode
 from worker.ports import (
     Batch,
     Fenced,
@@ -257,6 +260,21 @@ def test_a_second_log_never_alters_a_topic_that_is_there(log: KafkaLog, topic_pr
     assert "retention.ms=-1 instead of 1000" in told[name]
     assert "cleanup.policy=delete instead of compact" in told[name]
     assert log.topics()[name] == PARTITIONS
+
+
+@pytest.mark.redis
+def test_topics_apply_ends_with_code_2_where_a_topic_would_lose_records(
+    kafka: KafkaBroker, redis: RedisServer, tmp_path: Path
+) -> None:
+    installation = Installation(tmp_path, kafka=kafka, redis=redis)
+    assert installation.run("topics", "apply").returncode == 0
+    settings, enriched = settings_for(kafka), installation.topics.enriched
+    configure(settings, enriched, {"cleanup.policy": "compact,delete", "retention.ms": "7776000000"})
+    assert installation.run("topics", "apply").returncode == 0, "still compacted, as docs/scaling.md advises"
+    configure(settings, enriched, {"cleanup.policy": "delete"})
+    applied = installation.run("topics", "apply")
+    assert applied.returncode == ExitCode.SETTINGS
+    assert f"{enriched}; set their cleanup.policy" in applied.stderr.decode()
 
 
 def test_the_watchdogs_beat_is_called_around_every_step_that_may_block(

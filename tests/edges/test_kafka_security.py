@@ -250,9 +250,11 @@ class Roles:
         self._folder = folder
         self.installation = Installation(folder, kafka=scene.broker, redis=redis)
         self._rights = documented_rights()
+        self.used: set[str] = set()
 
     def environ(self, role: str) -> dict[str, str]:
         """Return the settings of a new user with the rights of *role*."""
+        self.used.add(role)
         prefix = self.installation.topics.prefix
         user = prefix + role.replace(" ", "-")
         self._scene.broker.add_user(user, "sesame")
@@ -328,6 +330,7 @@ def test_each_program_works_with_the_rights_that_the_docs_give_it(roles: Roles, 
     assert audited.returncode == 0, audited.stdout + audited.stderr
     tailed = roles.run("tail", "tail", "--from", "beginning", "--no-follow", "-n", "1")
     assert tailed.returncode == 0, tailed.stderr
+    assert roles.used == documented_rights().keys()
 
 
 @pytest.mark.redis

@@ -73,10 +73,13 @@ class Papers:
             self._site = server
             self._grow(3 * len(self._names))
             self._started.set()
+            due = 0.0
             while not self._closing.is_set():
                 await asyncio.sleep(_TICK_S)
                 if self._growing.is_set():
-                    self._grow(max(1, round(self._per_second * _TICK_S)))
+                    due += self._per_second * _TICK_S
+                    self._grow(int(due))
+                    due -= int(due)
 
     def _grow(self, count: int) -> None:
         assert self._site is not None

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 from redis import Redis
 
 from tests.faults.oracle import KafkaView, Seen
 from tests.faults.stand import Stand, stand_of
 from tests.faults.usage import Usage, usage
 from tests.support.services import KafkaBroker, RedisServer
+from worker.edges.process import ExitCode
 
 PER_SECOND = 200
 BACK_S = 90.0
@@ -90,6 +92,7 @@ def soak(stand: Soaked) -> None:
     """Cause a random fault every some seconds. Worker 0 is left alone; what it holds is measured."""
     samples: list[Sample] = []
     told = began = time.monotonic()
+    caused = 0
     with stand.load(PER_SECOND):
         workers = stand.steady(3)
         faults = _faults(stand, workers)
@@ -101,7 +104,8 @@ def soak(stand: Soaked) -> None:
             (fault,) = stand.random.choices(faults, [each.weight for each in faults])
             before = samples[-1].used.rss_kib
             fault.cause()
-            stand.times += 1
+            caused += 1
+            stand.times = caused
             _recovered(stand, fault)
             stand.all_alive(workers[:1])
             _start_again(stand, workers)
@@ -120,8 +124,11 @@ def _recovered(stand: Soaked, fault: Fault) -> None:
     try:
         stand.recovered(stand.progress.mark(), within_s=BACK_S, every_partition=True)
     except AssertionError as error:
-        with closing(KafkaAdminClient(bootstrap_servers=stand.kafka.bootstrap)) as admin:
-            group = admin.describe_groups([stand.names.group])
+        try:
+            with closing(KafkaAdminClient(bootstrap_servers=stand.kafka.bootstrap)) as admin:
+                group = admin.describe_groups([stand.names.group])
+        except (KafkaError, OSError) as away:
+            group = f"the broker does not say: {away}"
         raise AssertionError(f"after {fault.name}: {error}; {group}") from error
 
 
@@ -129,6 +136,7 @@ def _start_again(stand: Soaked, workers: list[subprocess.Popen[bytes]]) -> None:
     """Start again, as a cluster does, each worker that asked for it by its exit code."""
     for index, worker in enumerate(workers):
         if (code := worker.poll()) is not None:
+            assert code == ExitCode.RESTART or code in stand.allowed, f"worker {index} ended with {code}"
             stand.notes.append(f"worker {index} ended with {code} and was started again")
             stand.workers.remove(worker)
             workers[index] = stand.worker(index)

@@ -146,6 +146,27 @@ def test_keda_asks_the_group_and_the_topic_of_the_workers(helm: Helm) -> None:
     assert [each for each in told if each["key"] not in held[each["name"]]] == []
 
 
+def test_every_pod_has_a_policy_that_lets_it_reach_its_broker(helm: Helm, value_set: Path) -> None:
+    """In a namespace that denies what is not allowed the job before the install has to work, too."""
+    objects = helm.objects(value_set)
+    policies = {
+        each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: each
+        for each in objects.of("NetworkPolicy")
+    }
+    if not policies:  # switched off in these values
+        return
+    made = {
+        (each["spec"].get("template", each))["metadata"]["labels"]["app.kubernetes.io/component"]
+        for each in objects
+        if each["kind"] in {"StatefulSet", "Job", "Pod"}
+    }
+    assert made == policies.keys()
+    for component, policy in policies.items():
+        ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+        assert component == "valkey" or 53 in ports
+        assert ("annotations" in policy["metadata"]) == (component == "topics")
+
+
 def test_each_volume_is_mounted_and_each_mount_has_its_volume(helm: Helm, value_set: Path) -> None:
     for name, spec in helm.objects(value_set).pods().items():
         volumes = {volume["name"] for volume in spec.get("volumes", ())}

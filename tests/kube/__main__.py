@@ -21,6 +21,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tests.kube.cluster import CommandFailed, run
 from tests.kube.trial import STEPS, Step, Trial, own_address
@@ -58,13 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if given.inside:
             return _inside(given, image=given.inside)
-        return _outside(sys.argv[1:] if argv is None else argv)
+        _outside(sys.argv[1:] if argv is None else argv)
     except (ServiceUnavailable, CommandFailed) as error:
         print(f"kube: {error}", file=sys.stderr)
         return 2
 
 
-def _outside(argv: Sequence[str]) -> int:
+def _outside(argv: Sequence[str]) -> NoReturn:
     """Do what needs this machine's network, then start the trial in the cluster's."""
     if not os.environ.get("KUBECONFIG"):
         raise ServiceUnavailable("a cluster", "set KUBECONFIG to the configuration of a cluster for trials")
@@ -74,7 +76,8 @@ def _outside(argv: Sequence[str]) -> int:
     _say("fetching Kafka")
     run(str(SCRIPT), "fetch", timeout_s=600)
     prefix = shlex.split(os.environ.get("DATELINE_KUBE_RUN", ""))
-    return subprocess.call([*prefix, sys.executable, "-m", "tests.kube", "--inside", image, *argv])
+    command = [*prefix, sys.executable, "-m", "tests.kube", "--inside", image, *argv]
+    os.execvp(command[0], command)  # noqa: S606  (Ctrl-C has to reach what clears up)
 
 
 def _built_and_loaded() -> str:
@@ -97,6 +100,7 @@ def _built_and_loaded() -> str:
 
 
 def _inside(given: argparse.Namespace, *, image: str) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clear up then, too
     namespace = f"dateline-{uuid.uuid4().hex[:6]}"
     _say(f"cluster {run('kubectl', 'config', 'current-context').strip()}, namespace {namespace}, image {image}")
     trial = Trial(namespace=namespace, image=image, host=_host(), per_second=given.rate)

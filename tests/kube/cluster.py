@@ -42,9 +42,8 @@ class Cluster:
         return found
 
     def pods(self, component: str) -> list[Object]:
-        """Return the pods of *component* that are not about to end."""
-        found = self.get("pods", "--selector", f"{COMPONENT}={component}")
-        return [each for each in found if "deletionTimestamp" not in each["metadata"]]
+        """Return the pods of *component*, also those that are about to end."""
+        return self.get("pods", "--selector", f"{COMPONENT}={component}")
 
     def exit_of(self, pod: str, *command: str) -> tuple[int, str]:
         """Return exit code and output of *command* in a pod."""
@@ -147,6 +146,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._closing:  # the API server ends a watch now and then
+            time.sleep(0.2)
             flags = ["--watch", "--output-watch-events", "--output", "json"]
             with subprocess.Popen([*self._command, *flags], stdout=subprocess.PIPE, text=True) as process:
                 self._process = process

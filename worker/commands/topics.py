@@ -1,8 +1,9 @@
-"""`dateline topics apply`: creates the topics; never alters or deletes one."""
+"""`dateline topics apply`: creates the topics and says which are not as they should be; never alters or deletes one."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 from worker.edges.process import ExitCode
 from worker.ports import TopicSpec
@@ -13,6 +14,7 @@ from worker.wiring import add_common, setup
 EXAMPLES = """\
   dateline topics apply --dry-run      what would be created
   dateline topics apply
+Exit code 2 when a topic that is there has another cleanup.policy: it would lose records, or keep too many.
 """
 
 
@@ -33,9 +35,13 @@ def run(args: argparse.Namespace) -> int:
             results = {spec.name: "exists" if spec.name in there else "would be created" for spec in specs}
         else:
             results = dict(log.create_topics(specs))
+    wrong = [spec.name for spec in specs if "cleanup.policy=" in results[spec.name]]
     width = max(len(spec.name) for spec in specs)
     for spec in specs:
         print(f"{spec.name:<{width}}  {spec.partitions:>3} partitions  {_kept(spec):<28}  {results[spec.name]}")
+    if wrong:
+        print(f"would lose records, or keep too many: {', '.join(wrong)}; set their cleanup.policy", file=sys.stderr)
+        return ExitCode.SETTINGS
     return ExitCode.OK
 
 

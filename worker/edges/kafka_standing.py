@@ -50,7 +50,7 @@ def pace(consumer: Any) -> None:
     Let a poll of *consumer* rest while a heartbeat is overdue.
 
     The client then waits for nothing: a broker that is silent for seconds keeps a core busy, and each round hangs some
-    objects on the fetch that has no answer. Heartbeats have a thread of their own, so nothing comes later by this.
+    objects on the fetch that has no answer. Heartbeats are sent by the client's own thread: none comes later by this.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
     due_s = coordinator.time_to_next_poll

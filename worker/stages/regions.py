@@ -1,7 +1,7 @@
 """
 Tag an article with the countries and places that it names, and tell what it is about from what it only mentions.
 
-By where the names stand and how often they come; finding and settling them is done before.
+By where the names stand and how often they come; toponyms.py finds them, toponym_resolution.py settles what they mean.
 """
 
 from __future__ import annotations
