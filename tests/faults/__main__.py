@@ -110,7 +110,7 @@ def _run(scenario: Scenario, services: Services, *, short: bool, minutes: float)
             problems = f"{error}\n{on.said()}"
         else:
             records, lost, doubled = findings.records, len(findings.lost), len(findings.doubled)
-            problems = "" if findings.well else str(findings)
+            problems = "\n".join([*([] if findings.well else [str(findings)]), *on.problems])
         return Row(
             name=scenario.name,
             fault=scenario.fault,

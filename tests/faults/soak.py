@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from statistics import median
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -26,7 +27,6 @@ PER_SECOND = 200
 BACK_S = 90.0
 STEP_MIB = 8.0
 """A step of a worker's memory that is worth a line."""
-WARM_UP_S = 300.0
 MOST_KIB_PER_HOUR = 1024.0
 JUDGED_FROM_S = 1800.0
 """A shorter run shows no slope that means anything."""
@@ -214,7 +214,7 @@ def _seen_store(stand: Soaked) -> tuple[int, int]:
 
 
 def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
-    warm_up = min(WARM_UP_S, samples[-1].at / 3)
+    warm_up = samples[-1].at / 2  # the allocator's high-water mark rises for a while
     warm = [each for each in samples if each.at >= warm_up]
     slope = kib_per_hour([(each.at, each.used.rss_kib) for each in warm])
     stories = len(stand.view.records(stand.names.enriched))
@@ -224,13 +224,19 @@ def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
         f"worker 0: {slope / 1024:+.2f} MiB/h, from {warm[0].used} to {warm[-1].used}",
         f"seen store: {stories:,} stories, {used / max(1, stories):.0f} bytes for each",
     ]
-    threads = [each.used.threads for each in warm]
-    fds = [each.used.fds for each in warm]
     tenth = max(1, len(warm) // 10)
-    assert max(threads[-tenth:]) <= max(threads[:tenth]), f"threads grew: {threads[:tenth]} -> {threads[-tenth:]}"
-    assert max(fds[-tenth:]) <= max(fds[:tenth]) + 2, f"files grew: {fds[:tenth]} -> {fds[-tenth:]}"
-    if samples[-1].at >= JUDGED_FROM_S:
-        assert slope < MOST_KIB_PER_HOUR, f"memory grows by {slope / 1024:.2f} MiB an hour"
+    for what, counts in {
+        "threads": [each.used.threads for each in warm],
+        "files": [each.used.fds for each in warm],
+    }.items():
+        before, after = (
+            median(counts[:tenth]),
+            median(counts[-tenth:]),
+        )  # a client that is made anew has some for a moment
+        if after > before:
+            stand.problems.append(f"{what} grew from {before} to {after}")
+    if samples[-1].at >= JUDGED_FROM_S and slope > MOST_KIB_PER_HOUR:
+        stand.problems.append(f"memory grows by {slope / 1024:.2f} MiB an hour")
 
 
 def kib_per_hour(points: Sequence[tuple[float, float]]) -> float:

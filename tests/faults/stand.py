@@ -138,6 +138,8 @@ class Stand:
         """How long a soak lasts."""
         self.notes: list[str] = []
         """What else is worth telling."""
+        self.problems: list[str] = []
+        """What is wrong besides what the oracle finds, without keeping it from looking."""
         self._http_ports: dict[int, int] = {}
         self._ended: list[int] = []
         self.judge: Callable[[oracle.View, oracle.Names], oracle.Findings] = oracle.judge
