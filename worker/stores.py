@@ -59,6 +59,7 @@ def kafka(settings: Settings) -> kafka_settings.KafkaSettings:
         session_timeout_ms=given.session_timeout.ms,
         assignor=given.assignor,
         leave_on_close=given.leave_on_close,
+        replication_factor=settings.topics.replicas or -1,
     )
 
 

@@ -262,6 +262,15 @@ def test_a_second_log_never_alters_a_topic_that_is_there(log: KafkaLog, topic_pr
     assert log.topics()[name] == PARTITIONS
 
 
+def test_as_many_replicas_are_asked_for_as_are_set(kafka: KafkaBroker, tmp_path: Path) -> None:
+    """One broker has no two; what it says shows that it was asked."""
+    installation = Installation(tmp_path)
+    installation.environ |= {"DATELINE_KAFKA_BOOTSTRAP": kafka.bootstrap, "DATELINE_TOPICS_REPLICAS": "2"}
+    applied = installation.run("topics", "apply")
+    assert applied.returncode != 0
+    assert "replication" in applied.stderr.decode().lower(), applied.stderr
+
+
 @pytest.mark.redis
 def test_topics_apply_ends_with_code_2_where_a_topic_would_lose_records(
     kafka: KafkaBroker, redis: RedisServer, tmp_path: Path

@@ -31,7 +31,8 @@ SECRETS = ("correct-horse-battery", "staple-correct-horse", "Y29ycmVjdC1ob3JzZS1
 """Those in the value sets."""
 CHART_SETS = {
     "data.dir",
-    "topics.prefix topics.partitions topics.rawRetention topics.duplicatesRetention topics.deadLetterRetention",
+    "topics.prefix topics.partitions topics.replicas topics.rawRetention topics.duplicatesRetention",
+    "topics.deadLetterRetention",
     "kafka.bootstrap kafka.securityProtocol kafka.saslMechanism kafka.user kafka.passwordFile kafka.caFile",
     "kafka.certFile kafka.keyFile kafka.insecurePlaintext kafka.groupPrefix kafka.transactionalIdPrefix",
     "seen.url seen.passwordFile seen.caFile seen.namespace",
