@@ -161,7 +161,11 @@ class Log(Protocol):
     """A partitioned log: Kafka, or one SQLite file."""
 
     def create_topics(self, topics: Sequence[TopicSpec]) -> Mapping[str, str]:
-        """Create what is missing, alter and delete nothing; return by topic `created` or `exists…`."""
+        """
+        Create what is missing, alter and delete nothing.
+
+        Returns by topic `created`, `exists`, or `exists, but NAME=HAVE instead of WANT, …`.
+        """
 
     def topics(self) -> Mapping[str, int]:
         """Return the number of partitions by topic."""

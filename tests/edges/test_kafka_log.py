@@ -281,9 +281,10 @@ def test_topics_apply_ends_with_code_2_where_a_topic_would_lose_records(
     configure(settings, enriched, {"cleanup.policy": "compact,delete", "retention.ms": "7776000000"})
     assert installation.run("topics", "apply").returncode == 0, "still compacted, as docs/scaling.md advises"
     configure(settings, enriched, {"cleanup.policy": "delete"})
+    configure(settings, installation.topics.raw, {"cleanup.policy": "compact,delete"})
     applied = installation.run("topics", "apply")
     assert applied.returncode == ExitCode.SETTINGS
-    assert f"{enriched}; set their cleanup.policy" in applied.stderr.decode()
+    assert f"{installation.topics.raw}, {enriched}; set their cleanup.policy" in applied.stderr.decode()
 
 
 def test_the_watchdogs_beat_is_called_around_every_step_that_may_block(
