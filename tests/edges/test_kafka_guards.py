@@ -1,8 +1,8 @@
 """
 Each guard against a defect of the client library (docs/decisions.md, P1 to P13), with its cause brought about for real.
 
-Guards with a test elsewhere: P6 and P12 in test_kafka_log.py, P13 in test_kafka_contact.py, P8 with whole
-processes in tests/faults/test_exits.py.
+Guards with a test elsewhere: P6 and P12 in test_kafka_log.py, P13 in test_kafka_contact.py; the watchdog behind that of
+P8, with whole processes, in tests/faults/test_exits.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from crc32c import crc32c
+from kafka.net.compat import KafkaNetClient
 
 from tests.support.kafka_members import Beats, all_values, carry_on, next_batch, records, settings_for
 from tests.support.proxy import ADD_OFFSETS, END_TXN, OFFSET_FETCH, PRODUCE, Fate, Once, ProxiedBroker
@@ -191,6 +192,30 @@ def test_offsets_whose_request_was_lost_are_sent_again(scene: Scene) -> None:
     assert scene.written() == [b"A"]
 
 
+@pytest.mark.parametrize("step", ["offsets", "commit"])
+def test_a_request_of_a_transaction_that_meets_a_lost_connection_is_sent_again(scene: Scene, step: str) -> None:
+    """P8: told by an exception that it cannot be sent now the client forgets it, and waits for its end for ever."""
+    scene.fill(b"a")
+    member = scene.join(delivery_timeout_ms=9000)
+    batch = next_batch(member)
+    lose_connections(scene, member, step)
+    member.commit(batch, scene.outputs(b"A"))
+    assert scene.written() == [b"A"]
+
+
+def test_a_step_of_a_transaction_without_an_end_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P8: whatever the client waits for, the member waits no longer than a record may take."""
+    monkeypatch.setattr(kafka_clients, "_Client", KafkaNetClient)
+    scene.fill(b"a")
+    member = scene.join()
+    batch = next_batch(member)
+    lose_connections(scene, member, "commit")
+    with pytest.raises(TransactionFailed, match=r"did not end within"):
+        member.commit(batch, scene.outputs(b"A"))
+    assert carry_on(member, scene.outputs(b"A")) == [b"a"]
+    assert scene.written() == [b"A"]
+
+
 @pytest.mark.parametrize("limit", [1_048_576, 4096])
 def test_a_batch_that_could_not_even_be_begun_comes_again(scene: Scene, limit: int) -> None:
     """The broker goes away before the commit asks it for a topic's limit, or before a producer is made that fits it."""
@@ -352,6 +377,22 @@ def test_the_clients_are_set_as_the_promises_need(scene: Scene) -> None:
     assert writing["transaction_timeout_ms"] < reading["max_poll_interval_ms"]
     assert {struct.unpack_from(">h", request, 2)[0] for request in asked} <= {7, 8}
     assert {request[-2:] for request in asked} == {b"\x01\x00"}, "require_stable, then no tagged fields"
+
+
+def lose_connections(scene: Scene, member: KafkaMember, step: str) -> None:
+    """Let the producer of *member* lose its connections, for half a second, right before *step* of its next commit."""
+
+    def lose() -> None:
+        scene.proxy.refusing = True
+        scene.proxy.cut()
+        connections = member._producer._sender._client._manager._conns.values()
+        until(lambda: not any(each.connected for each in list(connections)))
+        threading.Timer(0.5, scene.proxy.reset).start()
+
+    def after(beats: int) -> None:
+        scene.beats.next = lose if beats == 0 else lambda: after(beats - 1)
+
+    after({"offsets": 1, "commit": 2}[step])
 
 
 def share(first: KafkaMember, second: KafkaMember) -> None:

@@ -76,7 +76,7 @@ def test_a_worker_stuck_in_a_commit_is_ended(
     began = time.monotonic()
     assert worker.wait(timeout=30) == (ExitCode.RESTART if stop else ExitCode.WATCHDOG)
     assert time.monotonic() - began < 14
-    assert "in commit_transaction" in said(installation)
+    assert "in _settled" in said(installation)
     if not stop:
         feed(installation, "b")
         start(installation)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from worker.edges import kafka_errors
 from worker.edges.kafka_settings import BATCH_BYTES, Config, KafkaSettings, writing
@@ -36,7 +37,7 @@ def connect(kind: Callable[..., T], config: Config, *, topics: tuple[str, ...] =
     tried = _Connections()
 
     def remember(**settings: Any) -> Any:
-        client = KafkaNetClient(**settings)
+        client = _Client(**settings)
         client._manager._conns = tried  # noqa: SLF001
         made.append(client)
         return client
@@ -48,6 +49,21 @@ def connect(kind: Callable[..., T], config: Config, *, topics: tuple[str, ...] =
         for client in made:
             client.close()
         raise _failure(error, failures, config) from error
+
+
+class _Client(KafkaNetClient):  # type: ignore[misc]  # untyped
+    """
+    The client's network, with the answer that its producer expects.
+
+    A producer asks for a node before it sends a transaction's request. Told False it tries again, as it should; told by
+    an exception that the node cannot be reached just then it forgets the request, and waits for its end for ever.
+    """
+
+    def await_ready(self, node_id: Any, timeout_ms: float = 30_000) -> bool:
+        try:
+            return bool(super().await_ready(node_id, timeout_ms=timeout_ms))
+        except KafkaConnectionError:
+            return False
 
 
 class _Connections(dict[Any, Any]):
@@ -118,6 +134,25 @@ def transactional_producer(
         else:
             return made
     raise AssertionError  # the loop returns or raises
+
+
+def send_offsets(
+    made: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata], group: ConsumerGroupMetadata, *, timeout_s: float
+) -> None:
+    """Add the group's *offsets* to the open transaction. Raises: KafkaError."""
+    _settled(made, made._transaction_manager.send_offsets_to_transaction(offsets, group), timeout_s)  # noqa: SLF001
+
+
+def commit(made: Any, *, timeout_s: float) -> None:
+    """Commit the open transaction. Raises: KafkaError; after a KafkaTimeoutError only the broker knows its end."""
+    _settled(made, made._transaction_manager.begin_commit(), timeout_s)  # noqa: SLF001
+
+
+def _settled(made: Any, result: Any, timeout_s: float) -> None:
+    """Wait for a step of a transaction, which the client itself would do without limit."""
+    made._sender.wakeup()  # noqa: SLF001
+    if not result.wait(timeout_ms=timeout_s * 1000):
+        raise KafkaTimeoutError(f"a step of the transaction did not end within {timeout_s:.0f} s")
 
 
 def discard(made: Any) -> None:

@@ -4,9 +4,7 @@ One member of a consumer group with its transactions: what it reads, what it wri
 Consumer and producer are used from the calling thread alone, one transaction at a time. Each guard below answers a
 measured defect of the client library; docs/decisions.md names them.
 
-Waiting for the offsets and for the commit itself has no limit in the client, and nothing wakes it: whoever runs a
-member needs a watchdog. `beat` is called before each step that may block, so that the watchdog can tell work from
-standstill.
+`beat` is called before each step that may block, so that a watchdog can tell work from standstill.
 """
 
 from __future__ import annotations
@@ -134,18 +132,20 @@ class KafkaMember:
             self._must_rewind = True  # else the next poll would pass over this batch
             raise
         producer = self._producer
+        patience_s = self._settings.delivery_timeout_ms / 1000
         futures: list[Any] = []
         try:
             producer.begin_transaction()
             futures.extend(each.send(producer) for each in sending)
             self._beat()
-            producer.flush(timeout=self._settings.delivery_timeout_ms / 1000)
+            producer.flush(timeout=patience_s)
             check_acknowledged(futures)
             self._beat()
             if offsets:
-                producer.send_offsets_to_transaction(offsets, batch.membership.group)  # type: ignore[attr-defined]
+                group = batch.membership.group  # type: ignore[attr-defined]
+                kafka_clients.send_offsets(producer, offsets, group, timeout_s=patience_s)
                 self._beat()
-            producer.commit_transaction()
+            kafka_clients.commit(producer, timeout_s=patience_s)
         except _CLIENT_ERRORS as error:
             raise self._failed(error, futures) from error
         except BaseException:
