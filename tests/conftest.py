@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,8 @@ S = TypeVar("S", bound=services.Service)
 T = TypeVar("T")
 _NOT_RUN = pytest.StashKey[Counter[str]]()
 _LEFT_OUT = pytest.StashKey[Counter[str]]()
+_SHOWN = 4000
+"""So many characters of what a process said."""
 _LEFT_OUT_FOR = {
     "faults": "minutes of faults; make faults runs them",
     "image": "building the image takes minutes; DATELINE_TEST_IMAGE_BASE=… make test ARGS='-m image'",
@@ -130,6 +132,18 @@ def _reason(error: ServiceUnavailable) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_NOT_RUN] = Counter()
     config.stash[_LEFT_OUT] = Counter()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the processes of its test said last."""
+    report = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and folder is not None:
+        for path in sorted(folder.glob("*.log")):
+            said = path.read_text("utf-8", "replace")
+            report.sections.append((f"end of {path.name}", said[-_SHOWN:]))
+    return report
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests import make
 from tests.support.border_story import BODIES, TITLES
 from tests.support.installation import Installation
-from tests.support.services import free_ports
+from tests.support.services import free_ports, lasting_port
 from tests.support.waiting import until
 from worker.records import RawArticle
 
@@ -30,7 +30,8 @@ def status(port: int) -> dict[str, Any]:
         return said
 
 
-def stories(port: int) -> list[dict[str, Any]]:
+def stories(port: int, process: subprocess.Popen[bytes]) -> list[dict[str, Any]]:
+    _check_alive(process)
     try:
         return status(port)["stories"] or []
     except OSError:  # it is not up yet
@@ -82,7 +83,7 @@ def test_a_worker_shows_its_partitions_and_what_it_committed(installation: Insta
     with started(installation, "enrich", "--create-topics", port=port) as process:
         until(lambda: _ready(port, process), within_s=120)
         append(installation, *articles(), articles()[0])
-        until(lambda: len(stories(port)) == 4, within_s=60)
+        until(lambda: len(stories(port, process)) == 4, within_s=60)
         until(lambda: sum(p["lag"] or 0 for p in status(port)["partitions"]) == 0, within_s=30)
         shown = status(port)
     assert shown["process"].startswith("worker ")
@@ -115,26 +116,26 @@ def test_a_poller_shows_its_feeds(installation: Installation, tmp_path: Path) ->
 def test_a_run_shows_feeds_and_stories_on_one_page_and_the_last_ones_again_after_a_restart(
     installation: Installation, tmp_path: Path
 ) -> None:
-    port = free_ports(1)[0]
+    port = lasting_port(following=1)
     command = ("run", "--feeds", str(feed_list(tmp_path)), "--http-port", str(port))
-    with started(installation, *command):
-        until(lambda: len(stories(port)) == 3, within_s=120)
+    with started(installation, *command) as process:
+        until(lambda: len(stories(port, process)) == 3, within_s=120)
         until(lambda: all(not each["lag"] for each in status(port)["partitions"]), within_s=30)
         shown = status(port)
         assert {each["name"]: each["total"] for each in shown["counters"]}["new"] == 3
         assert shown["feeds"]["total"] == 2
         assert len(shown["partitions"]) == 4
-    with started(installation, *command):
-        until(lambda: len(stories(port)) == 3, within_s=120)
+    with started(installation, *command) as process:
+        until(lambda: len(stories(port, process)) == 3, within_s=120)
         assert {each["name"]: each["total"] for each in status(port)["counters"]}["new"] == 0
 
 
 def test_without_a_configured_port_a_run_offers_a_page_and_says_where(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     del installation.environ["DATELINE_HTTP_PORT"]
-    with started(installation, "run", "--feeds", str(feed_list(tmp_path))):
+    with started(installation, "run", "--feeds", str(feed_list(tmp_path))) as process:
         [said] = until_said(tmp_path, r"status page: (http://127\.0\.0\.1:(\d+)/)")
-        assert stories(int(said[1])) is not None
+        assert stories(int(said[1]), process) is not None
         with urllib.request.urlopen(said[0], timeout=20) as answer:
             assert b"<h1>Dateline</h1>" in answer.read()
 
@@ -155,8 +156,12 @@ def _said(folder: Path) -> str:
     return "".join(each.read_text("utf-8") for each in folder.glob("*.log"))
 
 
-def _ready(port: int, process: subprocess.Popen[bytes]) -> bool:
+def _check_alive(process: subprocess.Popen[bytes]) -> None:
     assert process.poll() is None, f"ended with {process.returncode}"
+
+
+def _ready(port: int, process: subprocess.Popen[bytes]) -> bool:
+    _check_alive(process)
     try:
         return not status(port)["reasons"]
     except OSError:

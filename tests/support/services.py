@@ -44,12 +44,17 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def lasting_port() -> int:
-    """Return a free port that the kernel gives to no outgoing connection: it stays free until it is listened on."""
+def lasting_port(*, following: int = 0) -> int:
+    """
+    Return a free port that the kernel gives to no outgoing connection: it stays free until it is listened on.
+
+    So do the *following* ones: a run's workers answer there.
+    """
     while True:
         port = random.randrange(10_000, 30_000)
         with contextlib.suppress(OSError):
-            socket.create_server(("127.0.0.1", port)).close()
+            for each in range(port, port + following + 1):
+                socket.create_server(("127.0.0.1", each)).close()
             return port
 
 
