@@ -103,6 +103,23 @@ class TopicSpec:
     max_message_bytes: int = 1_048_576
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicOutcome:
+    """What became of a topic that was asked for."""
+
+    created: bool = False
+    differs: tuple[str, ...] = ()
+    """Of one that was there: NAME=HAVE instead of WANT."""
+    harms: tuple[str, ...] = ()
+    """Likewise, where records would be lost, kept for too long, or refused."""
+
+    def __str__(self) -> str:
+        """Return `created`, `exists`, or `exists, but …`."""
+        if self.created:
+            return "created"
+        return ", but ".join(filter(None, ("exists", ", ".join(self.harms + self.differs))))
+
+
 class Appender(Protocol):
     """Writes records outside any transaction; what is retried inside is not doubled."""
 
@@ -160,12 +177,8 @@ class Reader(Protocol):
 class Log(Protocol):
     """A partitioned log: Kafka, or one SQLite file."""
 
-    def create_topics(self, topics: Sequence[TopicSpec]) -> Mapping[str, str]:
-        """
-        Create what is missing, alter and delete nothing.
-
-        Returns by topic `created`, `exists`, or `exists, but NAME=HAVE instead of WANT, …`.
-        """
+    def create_topics(self, topics: Sequence[TopicSpec]) -> Mapping[str, TopicOutcome]:
+        """Create what is missing, alter and delete nothing; return by topic what became of it."""
 
     def topics(self) -> Mapping[str, int]:
         """Return the number of partitions by topic."""

@@ -76,6 +76,8 @@ class TopicsSettings:
     partitions: Annotated[int, Meta(ge=1, le=1000)] = 12
     replicas: Annotated[int, Meta(ge=0, le=99)] = 0
     """0: as many as the brokers make by default."""
+    min_insync_replicas: Annotated[int, Meta(ge=0, le=99)] = 0
+    """0: what the brokers ask for by default."""
     raw_retention: Duration = WEEK
     duplicates_retention: Duration = WEEK
     dead_letter_retention: Duration = MONTH

@@ -60,6 +60,7 @@ def kafka(settings: Settings) -> kafka_settings.KafkaSettings:
         assignor=given.assignor,
         leave_on_close=given.leave_on_close,
         replication_factor=settings.topics.replicas or -1,
+        min_insync_replicas=settings.topics.min_insync_replicas,
     )
 
 

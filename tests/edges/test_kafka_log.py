@@ -255,10 +255,10 @@ def test_a_reader_reaches_the_end_behind_markers_and_aborted_records(
 
 def test_a_second_log_never_alters_a_topic_that_is_there(log: KafkaLog, topic_prefix: str) -> None:
     name = topic_prefix + "in"
-    told = log.create_topics([TopicSpec(name=name, partitions=5, retention_ms=1000, compacted=True)])
-    assert told[name].startswith("exists, but partitions=2 instead of 5")
-    assert "retention.ms=-1 instead of 1000" in told[name]
-    assert "cleanup.policy=delete instead of compact" in told[name]
+    told = log.create_topics([TopicSpec(name=name, partitions=5, retention_ms=1000, compacted=True)])[name]
+    assert told.harms == ("cleanup.policy=delete instead of compact",)
+    assert told.differs[:2] == ("partitions=2 instead of 5", "retention.ms=-1 instead of 1000")
+    assert str(told).startswith("exists, but cleanup.policy=delete instead of compact, partitions=2")
     assert log.topics()[name] == PARTITIONS
 
 
@@ -276,15 +276,29 @@ def test_topics_apply_ends_with_code_2_where_a_topic_would_lose_records(
     kafka: KafkaBroker, redis: RedisServer, tmp_path: Path
 ) -> None:
     installation = Installation(tmp_path, kafka=kafka, redis=redis)
-    assert installation.run("topics", "apply").returncode == 0
-    settings, enriched = settings_for(kafka), installation.topics.enriched
+
+    def applied(**environ: str) -> tuple[int, str]:
+        process = installation.run("topics", "apply", environ=environ)
+        return process.returncode, process.stderr.decode()
+
+    assert applied(DATELINE_TOPICS_MIN_INSYNC_REPLICAS="1") == (0, "")
+    settings, enriched, raw = settings_for(kafka), installation.topics.enriched, installation.topics.raw
     configure(settings, enriched, {"cleanup.policy": "compact,delete", "retention.ms": "7776000000"})
-    assert installation.run("topics", "apply").returncode == 0, "still compacted, as docs/scaling.md advises"
+    assert applied()[0] == 0, "still compacted, as docs/scaling.md advises"
+
+    code, said = applied(DATELINE_TOPICS_REPLICAS="3", DATELINE_TOPICS_MIN_INSYNC_REPLICAS="2")
+    assert code == ExitCode.SETTINGS
+    assert f"  {raw}: replicas=1 instead of 3, min.insync.replicas=1 instead of 2\n" in said
+
     configure(settings, enriched, {"cleanup.policy": "delete"})
-    configure(settings, installation.topics.raw, {"cleanup.policy": "compact,delete"})
-    applied = installation.run("topics", "apply")
-    assert applied.returncode == ExitCode.SETTINGS
-    assert f"{installation.topics.raw}, {enriched}; set their cleanup.policy" in applied.stderr.decode()
+    configure(settings, raw, {"cleanup.policy": "compact,delete", "min.insync.replicas": "2"})
+    code, said = applied()
+    assert code == ExitCode.SETTINGS
+    assert said.splitlines()[1:] == [
+        f"  {raw}: min.insync.replicas=2 of 1 replicas: every write is refused,"
+        " cleanup.policy=compact,delete instead of delete",
+        f"  {enriched}: cleanup.policy=delete instead of compact",
+    ]
 
 
 def test_the_watchdogs_beat_is_called_around_every_step_that_may_block(

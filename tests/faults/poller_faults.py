@@ -33,7 +33,7 @@ class Newsroom:
     def __init__(self, stand: Stand, papers: Papers) -> None:
         self.stand = stand
         self.papers = papers
-        self.port = lasting_port()
+        self.port = lasting_port(following=2)
         self._list = str(papers.feed_list(stand.folder, interval_s=INTERVAL_S))
         self._pollers: list[subprocess.Popen[bytes]] = []
 

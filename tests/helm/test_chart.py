@@ -31,8 +31,8 @@ SECRETS = ("correct-horse-battery", "staple-correct-horse", "Y29ycmVjdC1ob3JzZS1
 """Those in the value sets."""
 CHART_SETS = {
     "data.dir",
-    "topics.prefix topics.partitions topics.replicas topics.rawRetention topics.duplicatesRetention",
-    "topics.deadLetterRetention",
+    "topics.prefix topics.partitions topics.replicas topics.minInsyncReplicas topics.rawRetention",
+    "topics.duplicatesRetention topics.deadLetterRetention",
     "kafka.bootstrap kafka.securityProtocol kafka.saslMechanism kafka.user kafka.passwordFile kafka.caFile",
     "kafka.certFile kafka.keyFile kafka.insecurePlaintext kafka.groupPrefix kafka.transactionalIdPrefix",
     "seen.url seen.passwordFile seen.caFile seen.namespace",
@@ -289,6 +289,7 @@ def test_strimzi_makes_the_topics_that_the_program_would(helm: Helm) -> None:
         assert topic["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
         config = topic["spec"]["config"]
         assert (topic["spec"]["partitions"], topic["spec"]["replicas"]) == (spec.partitions, 3)
+        assert topic["spec"]["config"]["min.insync.replicas"] == 2
         assert config["cleanup.policy"] == ("compact" if spec.compacted else "delete")
         assert config["retention.ms"] == (-1 if spec.retention_ms is None else spec.retention_ms)
         assert config.get("min.compaction.lag.ms", 0) == spec.min_compaction_lag_ms

@@ -14,7 +14,8 @@ from worker.wiring import add_common, setup
 EXAMPLES = """\
   dateline topics apply --dry-run      what would be created
   dateline topics apply
-Exit code 2 when a topic that is there has another cleanup.policy: it would lose records, or keep too many.
+Exit code 2 when a topic that is there would lose records, keep too many, or refuse them: another cleanup.policy, fewer
+replicas or in-sync replicas than topics.replicas and topics.minInsyncReplicas ask for, or more in sync than there are.
 """
 
 
@@ -33,14 +34,17 @@ def run(args: argparse.Namespace) -> int:
         if args.dry_run:
             there = log.topics()
             results = {spec.name: "exists" if spec.name in there else "would be created" for spec in specs}
+            harms: list[str] = []
         else:
-            results = dict(log.create_topics(specs))
-    wrong = [spec.name for spec in specs if "cleanup.policy=" in results[spec.name]]
+            outcomes = log.create_topics(specs)
+            results = {name: str(outcome) for name, outcome in outcomes.items()}
+            harms = [f"{spec.name}: {', '.join(found)}" for spec in specs if (found := outcomes[spec.name].harms)]
     width = max(len(spec.name) for spec in specs)
     for spec in specs:
         print(f"{spec.name:<{width}}  {spec.partitions:>3} partitions  {_kept(spec):<28}  {results[spec.name]}")
-    if wrong:
-        print(f"would lose records, or keep too many: {', '.join(wrong)}; set their cleanup.policy", file=sys.stderr)
+    if harms:
+        title = "these topics would lose records, keep too many, or refuse them; alter them:"
+        print(title, *harms, sep="\n  ", file=sys.stderr)
         return ExitCode.SETTINGS
     return ExitCode.OK
 

@@ -20,7 +20,7 @@ from worker.edges.kafka_reader import KafkaReader
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, size_outside
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings
 from worker.edges.kafka_topics import KafkaTopics
-from worker.ports import NewRecord, TopicPartition, TopicSpec
+from worker.ports import NewRecord, TopicOutcome, TopicPartition, TopicSpec
 
 MAX_IN_FLIGHT_BYTES = 32 * 1024 * 1024
 """The client has no bound of its own on what it holds for sending."""
@@ -116,7 +116,7 @@ class KafkaLog:
             raise
         return log
 
-    def create_topics(self, topics: Sequence[TopicSpec]) -> Mapping[str, str]:
+    def create_topics(self, topics: Sequence[TopicSpec]) -> Mapping[str, TopicOutcome]:
         return self._topics.create(topics)
 
     def topics(self) -> Mapping[str, int]:

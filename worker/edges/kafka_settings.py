@@ -42,7 +42,9 @@ class KafkaSettings:
     assignor: str = "range"
     """One of ASSIGNORS. A running group cannot change it: all members must stop first."""
     replication_factor: int = -1
-    """For topics that are created; -1 = what the broker's default says."""
+    """Of topics: -1 = what the broker's default says."""
+    min_insync_replicas: int = 0
+    """Of topics: so many replicas hold a record when it is acknowledged; 0 = what the broker's default says."""
     session_timeout_ms: int = 15_000
     """How long a dead member keeps its partitions."""
     heartbeat_interval_ms: int = 1_000

@@ -16,7 +16,7 @@ from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAlreadyExistsErr
 from worker import ports
 from worker.edges import kafka_clients
 from worker.edges.kafka_settings import KafkaSettings, common
-from worker.ports import LogError, NotAuthorised, TopicSpec, WrongSettings
+from worker.ports import LogError, NotAuthorised, TopicOutcome, TopicSpec, WrongSettings
 
 T = TypeVar("T")
 USUAL_LIMIT = 1_048_576
@@ -40,13 +40,13 @@ class KafkaTopics:
         self._facts: dict[str, TopicFacts] = {}
         self._asked_at = time.monotonic()
 
-    def create(self, wanted: Sequence[TopicSpec]) -> Mapping[str, str]:
-        """Create what is missing; return by topic `created`, `exists`, or `exists, but …` with what differs."""
-        there = self.partitions()
+    def create(self, wanted: Sequence[TopicSpec]) -> Mapping[str, TopicOutcome]:
+        """Create what is missing; return by topic what became of it."""
+        there = self._replicas()
         said = {}
         for spec in wanted:
             if spec.name not in there:
-                said[spec.name] = "created" if self._create(spec) else "exists"
+                said[spec.name] = TopicOutcome(created=self._create(spec))
         self._ask(lambda admin: admin.wait_for_topics([spec.name for spec in wanted]), "waiting for new topics")
         for spec in wanted:
             if spec.name in there:
@@ -55,9 +55,13 @@ class KafkaTopics:
 
     def partitions(self) -> Mapping[str, int]:
         """Return the number of partitions by topic, without the cluster's own topics."""
+        return {name: len(replicas) for name, replicas in self._replicas().items()}
+
+    def _replicas(self) -> Mapping[str, Sequence[int]]:
+        """Return by topic the number of replicas of each partition."""
         described = self._ask(lambda admin: admin.describe_topics(), "listing topics")
         return {
-            topic["name"]: len(topic["partitions"])
+            topic["name"]: [len(partition["replica_nodes"]) for partition in topic["partitions"]]
             for topic in described
             if not topic["error_code"] and not topic["is_internal"]
         }
@@ -133,7 +137,7 @@ class KafkaTopics:
             spec.name: {
                 "num_partitions": spec.partitions,
                 "replication_factor": self._settings.replication_factor,
-                "configs": _configs(spec),
+                "configs": _configs(spec) | self._safety(),
             }
         }
         try:
@@ -144,16 +148,38 @@ class KafkaTopics:
             raise
         return True
 
-    def _compare(self, spec: TopicSpec, partitions: int) -> str:
+    def _compare(self, spec: TopicSpec, replicas: Sequence[int]) -> TopicOutcome:
         actual = self._describe(spec.name)
-        differs = [f"partitions={partitions} instead of {spec.partitions}"] if partitions != spec.partitions else []
+        differs, harms = [], self._unsafe(min(replicas), actual.get("min.insync.replicas"))
+        if len(replicas) != spec.partitions:
+            differs.append(f"partitions={len(replicas)} instead of {spec.partitions}")
         for name, want in _configs(spec).items():
             have = actual.get(name)
-            if name == "cleanup.policy" and want == "compact" and have == "compact,delete":
-                continue  # what docs/scaling.md advises; the reverse would lose records of a topic that is only deleted
-            if have is not None and have != want:
+            if have is None or have == want:
+                continue
+            if name != "cleanup.policy":
                 differs.append(f"{name}={have} instead of {want}")
-        return "exists, but " + ", ".join(differs) if differs else "exists"
+            elif (have, want) != ("compact,delete", "compact"):
+                # That is what docs/scaling.md advises; the reverse would lose records of a topic that is only deleted.
+                harms.append(f"{name}={have} instead of {want}")
+        if replicas[0] > 1 and actual.get("min.insync.replicas") == "1" and not harms:
+            differs.append("min.insync.replicas=1: what one broker has acknowledged, no other need have")
+        return TopicOutcome(differs=tuple(differs), harms=tuple(harms))
+
+    def _unsafe(self, replicas: int, in_sync: str | None) -> list[str]:
+        """Say where fewer brokers hold a record than is asked for, or fewer than a write waits for."""
+        said = []
+        if replicas < self._settings.replication_factor:
+            said.append(f"replicas={replicas} instead of {self._settings.replication_factor}")
+        if in_sync is not None and int(in_sync) < self._settings.min_insync_replicas:
+            said.append(f"min.insync.replicas={in_sync} instead of {self._settings.min_insync_replicas}")
+        if in_sync is not None and int(in_sync) > replicas:
+            said.append(f"min.insync.replicas={in_sync} of {replicas} replicas: every write is refused")
+        return said
+
+    def _safety(self) -> dict[str, str]:
+        wanted = self._settings.min_insync_replicas
+        return {"min.insync.replicas": str(wanted)} if wanted else {}
 
     def _limit(self, topic: str) -> int:
         try:

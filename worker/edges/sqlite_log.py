@@ -21,7 +21,7 @@ from worker.edges.sqlite_clean import Cleaner
 from worker.edges.sqlite_member import SqliteMember
 from worker.edges.sqlite_records import IDLE_S, Catalogue, Positions, first_at, write
 from worker.edges.sqlite_schema import Topic, connect, errors, load_topics, prepare, transaction
-from worker.ports import LogRecord, LogUnavailable, NewRecord, TopicPartition, TopicSpec, WrongSettings
+from worker.ports import LogRecord, LogUnavailable, NewRecord, TopicOutcome, TopicPartition, TopicSpec, WrongSettings
 
 _TOPIC_NAME = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,249}\Z")
 
@@ -46,7 +46,7 @@ class SqliteLog:
         prepare(path)
         return cls(path, session_timeout_s=session_timeout_s)
 
-    def create_topics(self, topics: Sequence[TopicSpec]) -> Mapping[str, str]:
+    def create_topics(self, topics: Sequence[TopicSpec]) -> Mapping[str, TopicOutcome]:
         """Create what is missing; say where one that exists differs. Raises: WrongSettings: an impossible topic."""
         for spec in topics:
             if not _TOPIC_NAME.match(spec.name):
@@ -61,7 +61,7 @@ class SqliteLog:
                 if topic is None:
                     _create(db, spec)
                     existing = load_topics(db)
-                result[spec.name] = "created" if topic is None else _differences(topic, spec)
+                result[spec.name] = TopicOutcome(created=True) if topic is None else _differences(topic, spec)
         return result
 
     def topics(self) -> Mapping[str, int]:
@@ -134,14 +134,15 @@ def _create(db: sqlite3.Connection, spec: TopicSpec) -> None:
     )
 
 
-def _differences(topic: Topic, spec: TopicSpec) -> str:
-    names = ("partitions", "retention_ms", "compacted", "min_compaction_lag_ms", "max_message_bytes")
-    different = [
-        f"{name}={getattr(topic, name)} instead of {getattr(spec, name)}"
-        for name in names
-        if getattr(topic, name) != getattr(spec, name)
-    ]
-    return f"exists, but {', '.join(different)}" if different else "exists"
+def _differences(topic: Topic, spec: TopicSpec) -> TopicOutcome:
+    def differing(*names: str) -> tuple[str, ...]:
+        pairs = ((name, getattr(topic, name), getattr(spec, name)) for name in names)
+        return tuple(f"{name}={have} instead of {want}" for name, have, want in pairs if have != want)
+
+    return TopicOutcome(
+        differs=differing("partitions", "retention_ms", "min_compaction_lag_ms", "max_message_bytes"),
+        harms=differing("compacted"),
+    )
 
 
 class SqliteAppender:

@@ -146,7 +146,7 @@ seen-password: {{ .Values.seen.password | b64enc }}
 {{- if .Values.taxonomy.url -}}
 {{- $taxonomy = dict "url" .Values.taxonomy.url "refresh" .Values.taxonomy.refresh "private" .Values.taxonomy.allowPrivate -}}
 {{- end -}}
-{{- $topics := dict "prefix" (printf "%s." $prefix) "partitions" (int .Values.topics.partitions) "replicas" (int .Values.topics.replicas) "rawRetention" .Values.topics.rawRetention "duplicatesRetention" .Values.topics.duplicatesRetention "deadLetterRetention" .Values.topics.deadLetterRetention -}}
+{{- $topics := dict "prefix" (printf "%s." $prefix) "partitions" (int .Values.topics.partitions) "replicas" (int .Values.topics.replicas) "minInsyncReplicas" (int .Values.topics.minInsyncReplicas) "rawRetention" .Values.topics.rawRetention "duplicatesRetention" .Values.topics.duplicatesRetention "deadLetterRetention" .Values.topics.deadLetterRetention -}}
 {{- $http := dict "host" .Values.http.host "port" (int .Values.http.port) -}}
 {{- $log := merge (dict "format" "json") .Values.config.log -}}
 {{- dict "topics" $topics "kafka" (merge $kafka .Values.config.kafka) "seen" (merge $seen .Values.config.seen) "poller" (merge $poller .Values.config.poller) "worker" .Values.config.worker "taxonomy" $taxonomy "http" $http "log" $log | toYaml -}}
