@@ -1,5 +1,5 @@
 """
-Each guard against a defect of the client library (docs/decisions.md, P1 to P13), with its cause brought about for real.
+Each guard against a defect of the client library (docs/decisions.md, P1 to P14), with its cause brought about for real.
 
 Guards with a test elsewhere: P6 and P12 in test_kafka_log.py, P13 in test_kafka_contact.py; the watchdog behind that of
 P8, with whole processes, in tests/faults/test_exits.py.
@@ -20,13 +20,15 @@ from typing import Any
 
 import pytest
 from crc32c import crc32c
+from kafka import KafkaConsumer
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.net.compat import KafkaNetClient
 
 from tests.support.kafka_members import Beats, all_values, carry_on, next_batch, records, settings_for
 from tests.support.proxy import ADD_OFFSETS, END_TXN, OFFSET_FETCH, PRODUCE, Fate, Once, ProxiedBroker
 from tests.support.services import free_ports
 from tests.support.waiting import until
-from worker.edges import kafka_clients, kafka_log
+from worker.edges import kafka_clients, kafka_log, kafka_member
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_records import Outgoing
@@ -287,6 +289,40 @@ def test_an_idle_member_learns_that_another_took_its_identity(scene: Scene) -> N
     assert carry_on(newer, scene.outputs(b"A")) == [b"a"]
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_member_displaced_by_a_late_join_of_its_own_joins_again(scene: Scene, busy: bool) -> None:
+    """P14: a join that was given up, its connection being lost, reaches the broker after the one that followed it."""
+    scene.fill(b"a")
+    member = scene.join()
+    batch = next_batch(member)
+    if not busy:
+        member.commit(batch, scene.outputs(b"A"))
+    late_join(scene)
+    if busy:
+        with pytest.raises(TransactionFailed):
+            member.commit(batch, scene.outputs(b"A"))
+        assert carry_on(member, scene.outputs(b"A")) == [b"a"]
+    scene.fill(b"b")
+    assert carry_on(member, scene.outputs(b"B")) == [b"b"]
+    assert scene.written() == [b"A", b"B"]
+
+
+def test_a_member_that_is_displaced_again_and_again_gives_up(scene: Scene) -> None:
+    """Somebody else joins under its name, without transactions under its identity."""
+    member = scene.join()
+
+    def displace_again() -> None:
+        until(lambda: member.poll(timeout_s=0.1).records == () and member.assigned())
+        before = member._rejoins
+        late_join(scene)
+        until(lambda: member.poll(timeout_s=0.1).records == () and member._rejoins > before)
+
+    for _ in range(kafka_member._MAX_REJOINS):
+        displace_again()
+    with pytest.raises(Fenced):
+        displace_again()
+
+
 def test_twenty_failures_leave_no_thread_and_no_socket_behind(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """P3b, P7, P10: a producer closed with records unsent keeps its thread; collected, it silences the client's log."""
     caplog.set_level(logging.CRITICAL + 1, "kafka")
@@ -377,6 +413,28 @@ def test_the_clients_are_set_as_the_promises_need(scene: Scene) -> None:
     assert writing["transaction_timeout_ms"] < reading["max_poll_interval_ms"]
     assert {struct.unpack_from(">h", request, 2)[0] for request in asked} <= {7, 8}
     assert {request[-2:] for request in asked} == {b"\x01\x00"}, "require_stable, then no tagged fields"
+
+
+def late_join(scene: Scene) -> None:
+    """Have the broker take a join as member "one", and wait until the member before it is told."""
+    other: Any = KafkaConsumer(
+        scene.source,
+        bootstrap_servers=scene.settings.bootstrap,
+        group_id=scene.group,
+        group_instance_id=scene.prefix + "one",
+        session_timeout_ms=6000,
+        max_poll_interval_ms=scene.settings.max_poll_interval_ms,
+        partition_assignment_strategy=(RangePartitionAssignor,),
+        enable_auto_commit=False,
+        metrics_enabled=False,
+    )
+
+    def joined() -> bool:
+        other.poll(timeout_ms=100, max_records=1)
+        return bool(other.assignment())
+
+    until(joined, what="the late join")
+    other.close(autocommit=False)
 
 
 def lose_connections(scene: Scene, member: KafkaMember, step: str) -> None:

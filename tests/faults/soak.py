@@ -129,7 +129,8 @@ def _recovered(stand: Soaked, fault: Fault) -> None:
                 group = admin.describe_groups([stand.names.group])
         except (KafkaError, OSError) as away:
             group = f"the broker does not say: {away}"
-        raise AssertionError(f"after {fault.name}: {error}; {group}") from error
+        told = stand.kafka.said(stand.names.group)
+        raise AssertionError("\n".join([f"after {fault.name}: {error}; {group}", *told])) from error
 
 
 def _start_again(stand: Soaked, workers: list[subprocess.Popen[bytes]]) -> None:

@@ -171,6 +171,11 @@ class KafkaBroker(Service):
             raise ServiceUnavailable("Kafka", lines[-1].removeprefix("kafka: "))
         super().start()
 
+    def said(self, about: str, *, lines: int = 60) -> list[str]:
+        """Return the last lines of its log in which *about* stands."""
+        told = (self.folder / "out.log").read_text(errors="replace").splitlines()
+        return [line for line in told if about in line][-lines:]
+
     def listen_also(self, address: str, *, told: str) -> None:
         """Have from the next start another listener at *address*; whoever asks there is sent to *told*."""
         names = {"PLAINTEXT": f"127.0.0.1:{self.port}", "CONTROLLER": f"127.0.0.1:{self.controller_port}"}

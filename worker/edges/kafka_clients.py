@@ -136,6 +136,12 @@ def transactional_producer(
     raise AssertionError  # the loop returns or raises
 
 
+def producer_epoch(made: Any) -> tuple[int, int]:
+    """Return the id and epoch under which a transactional producer works; the broker knows of one for each identity."""
+    held = made._transaction_manager.producer_id_and_epoch  # noqa: SLF001
+    return held.producer_id, held.epoch
+
+
 def send_offsets(
     made: Any, offsets: Mapping[TopicPartition, OffsetAndMetadata], group: ConsumerGroupMetadata, *, timeout_s: float
 ) -> None:

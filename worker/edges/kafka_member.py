@@ -37,6 +37,8 @@ from worker.ports import (
 
 _LOG = logging.getLogger(__name__)
 _CLIENT_ERRORS = (KafkaError, ValueError, RuntimeError, OSError)
+_MAX_REJOINS = 5
+"""So often a displaced member joins again before a commit succeeds: more, and joining does not mend it."""
 
 
 class KafkaMember:
@@ -57,7 +59,9 @@ class KafkaMember:
         self._topics = topics
         self._group = group
         self._identity = identity
+        self._subscribe = tuple(subscribe)
         self._beat = beat
+        self._reset = reset
         self._batch_bytes = BATCH_BYTES
         self._base: dict[TopicPartition, int] = {}
         """By owned partition the offset that is known to be committed, else the first that we read."""
@@ -65,26 +69,17 @@ class KafkaMember:
         self._must_rewind = False
         self._closed = False
         self._stopped: LogError | None = None
+        self._suspected: Fenced | None = None
+        """Why another process may have our identity; to be found out before anything else."""
+        self._rejoins = 0
         for topic in subscribe:
             topics.facts(topic)  # a topic that is missing is told at once, not waited for
         self._producer: Any = self._new_producer()
         try:
-            self._consumer: Any = kafka_clients.connect(
-                KafkaConsumer, joining(settings, group=group, identity=identity), topics=tuple(subscribe)
-            )
-            kafka_standing.pace(self._consumer)
-            # A leader that joins before it knows a topic's partitions assigns none of them, to anybody, until its
-            # metadata are renewed: ask first.
-            for topic in subscribe:
-                self._consumer.partitions_for_topic(topic)
-            self._positions = Positions(self._consumer, subscribe, reset=reset)
+            self._join()
         except LogError:
             kafka_clients.discard(self._producer)
             raise
-        except KafkaError as error:
-            kafka_clients.discard(self._producer)
-            raise kafka_errors.translate(error, "joining") from error
-        self._joined_at = time.monotonic()
 
     def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
         self._check_alive()
@@ -95,12 +90,18 @@ class KafkaMember:
         except Exception as error:
             # After anything but a hiccup of the network the client's next poll may spin for ever: never call it again.
             failure = kafka_errors.of_polling(error, kafka_batches.place(self._consumer))
+            if isinstance(failure, Fenced):
+                self._suspect(failure)
+                return Batch()
             if not isinstance(failure, LogUnavailable):
                 self._stop(failure)
             raise failure from error
         finally:
             self._beat()
-        self._check_standing(idle=not found)
+        if kafka_standing.displaced(self._consumer):
+            self._suspect(Fenced(f"another process has joined {self._group} as {self._identity}"))
+            return Batch()
+        self._check_contact(idle=not found)
         if anew := self._positions.made_anew():
             self._begin_anew(anew)
             return Batch()
@@ -152,6 +153,7 @@ class KafkaMember:
             self._abandon()
             raise
         self._beat()
+        self._rejoins = 0
         for partition, at in offsets.items():
             self._base[partition] = at.offset
 
@@ -177,8 +179,7 @@ class KafkaMember:
             return
         self._closed = True
         member_id = self._consumer.group_metadata().member_id
-        with contextlib.suppress(*_CLIENT_ERRORS):
-            self._consumer.close(autocommit=False, timeout_ms=3000)
+        _close(self._consumer)
         if self._settings.leave_on_close and member_id:
             self._topics.remove_member(self._group, identity=self._identity, member_id=member_id)
 
@@ -186,11 +187,51 @@ class KafkaMember:
         if self._stopped is not None:
             raise self._stopped
 
-    def _check_standing(self, *, idle: bool) -> None:
-        """Stop when another process has our identity; raise LogUnavailable when we are cut off instead of idle."""
-        if kafka_standing.displaced(self._consumer):
-            self._stop(Fenced(f"another process has joined {self._group} as {self._identity}"))
-            self._check_alive()
+    def _join(self) -> None:
+        """Make a consumer, which joins with its next poll. Raises: LogUnavailable and worse."""
+        settings = joining(self._settings, group=self._group, identity=self._identity)
+        made: Any = kafka_clients.connect(KafkaConsumer, settings, topics=self._subscribe)
+        kafka_standing.pace(made)
+        try:
+            # A leader that joins before it knows a topic's partitions assigns none of them, to anybody, until its
+            # metadata are renewed: ask first.
+            for topic in self._subscribe:
+                made.partitions_for_topic(topic)
+        except KafkaError as error:
+            made.close(autocommit=False, timeout_ms=0)
+            raise kafka_errors.translate(error, "joining") from error
+        self._consumer = made
+        self._positions = Positions(made, self._subscribe, reset=self._reset)
+        self._joined_at = time.monotonic()
+
+    def _suspect(self, failure: Fenced) -> None:
+        self._suspected = failure
+        self._settle_fence()
+
+    def _settle_fence(self) -> None:
+        """
+        Find out who has displaced us: join again when it was ourselves, stop when it was another process.
+
+        A join whose answer we did not wait for, since its connection was lost, may reach the broker after the one that
+        followed it, and then displaces us. Another process would have started transactions under our identity first.
+        Raises: Fenced, LogUnavailable.
+        """
+        if self._suspected is None:
+            return
+        self._beat()
+        if self._rejoins >= _MAX_REJOINS or self._topics.holder(self._identity) != self._holder:
+            self._stop(self._suspected)
+            raise self._suspected
+        self._rejoins += 1
+        _LOG.warning("displaced by a join of our own that came late; joining again", extra={"group": self._group})
+        displaced = self._consumer
+        self._join()
+        _close(displaced)
+        self._suspected = None
+        self._must_rewind = True
+
+    def _check_contact(self, *, idle: bool) -> None:
+        """Raise LogUnavailable when we are cut off instead of idle."""
         silent_s = kafka_standing.unanswered_s(self._consumer, since=self._joined_at)
         if idle and silent_s > self._settings.session_timeout_ms / 1000:
             if (refused := kafka_clients.refusal(self._consumer)) is not None:
@@ -241,7 +282,9 @@ class KafkaMember:
         failure = kafka_errors.meaning(*reasons)(f"in a transaction: {kafka_errors.words(reasons[-1])}")
         self._abandon()
         self._topics.forget_facts()
-        if not isinstance(failure, LogUnavailable):
+        if isinstance(failure, Fenced):
+            self._suspected = failure
+        elif not isinstance(failure, LogUnavailable):
             self._stop(failure)
             return failure
         try:
@@ -265,6 +308,7 @@ class KafkaMember:
         Positions come from the broker, which alone knows how an unclear commit ended.
         """
         try:
+            self._settle_fence()
             if self._producer is None:
                 self._producer = self._new_producer()
             if self._must_rewind:
@@ -317,15 +361,22 @@ class KafkaMember:
         return end
 
     def _new_producer(self) -> Any:
-        return kafka_clients.transactional_producer(
+        made = kafka_clients.transactional_producer(
             self._settings, identity=self._identity, batch_bytes=self._batch_bytes, beat=self._beat
         )
+        self._holder = kafka_clients.producer_epoch(made)
+        return made
 
     def _stop(self, failure: LogError) -> None:
         """Remember that only a new process can go on."""
         self._stopped = failure
         if self._producer is not None:
             self._abandon()
+
+
+def _close(consumer: Any) -> None:
+    with contextlib.suppress(*_CLIENT_ERRORS):
+        consumer.close(autocommit=False, timeout_ms=3000)
 
 
 def _offsets(batch: Batch) -> dict[TopicPartition, OffsetAndMetadata]:

@@ -1,4 +1,4 @@
-"""What is asked of the cluster itself: topics and their limits, offsets of groups, bounds of partitions."""
+"""What is asked of the cluster itself: topics and their limits, offsets and members of groups, bounds of partitions."""
 
 from __future__ import annotations
 
@@ -104,6 +104,11 @@ class KafkaTopics:
         first = self._offsets_at(wanted, OffsetSpec.EARLIEST, "read_uncommitted")
         end = self._offsets_at(wanted, OffsetSpec.LATEST, "read_committed" if settled else "read_uncommitted")
         return {(tp.topic, tp.partition): (first[tp].offset, end[tp].offset) for tp in wanted}
+
+    def holder(self, identity: str) -> tuple[int, int]:
+        """Return the producer id and epoch of who last started transactions as *identity*."""
+        found = self._ask(lambda admin: admin.describe_transactions([identity]), f"asking who is {identity}")
+        return found[identity].producer_id, found[identity].producer_epoch
 
     def remove_member(self, group: str, *, identity: str, member_id: str) -> None:
         """
