@@ -58,14 +58,14 @@ def test_a_member_rests_while_its_broker_is_silent(proxied_kafka: ProxiedBroker,
         assert values(next_batch(member)) == [b"a"]
         proxied_kafka.proxy.rule = lambda _key, _request: Fate.LOSE
         rounds = 0
-        fetch = member._consumer._fetcher.fetch_records
+        fetch = member._consumer.client._fetcher.fetch_records
 
         def counted(*arguments: Any, **more: Any) -> Any:
             nonlocal rounds
             rounds += 1
             return fetch(*arguments, **more)
 
-        member._consumer._fetcher.fetch_records = counted
+        member._consumer.client._fetcher.fetch_records = counted
         quiet_until = time.monotonic() + 3  # heartbeats are due each half second
         while time.monotonic() < quiet_until:
             with contextlib.suppress(LogUnavailable):

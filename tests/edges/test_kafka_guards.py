@@ -101,7 +101,7 @@ def test_offsets_of_lost_partitions_are_never_sent_later(scene: Scene) -> None:
         first.rewind()
         batch = first.poll(timeout_s=0.5)
     assert {record.partition for record in batch.records} == {0, 1}
-    member_id = first._consumer.group_metadata().member_id
+    member_id = first._consumer.client.group_metadata().member_id
 
     def leave() -> None:
         scene.direct._topics.remove_member(scene.group, identity=scene.prefix + "one", member_id=member_id)
@@ -241,7 +241,7 @@ def test_a_member_whose_group_dropped_it_between_poll_and_commit_commits_nothing
     scene.fill(b"a")
     member = scene.join(transaction_timeout_ms=2000, max_poll_interval_ms=2500)
     batch = next_batch(member)
-    until(lambda: member._consumer.group_metadata().generation_id < 0, what="the client gives its membership up")
+    until(lambda: member._consumer.client.group_metadata().generation_id < 0, what="the client gives its membership up")
     with pytest.raises(TransactionFailed):
         member.commit(batch, scene.outputs(b"not fenced"))
     assert scene.committed() == 0
@@ -254,7 +254,7 @@ def test_records_polled_while_the_membership_ended_are_not_given_out(scene: Scen
     scene.fill(b"a")
     member = scene.join()
     until(lambda: member.poll(timeout_s=0.1).records == () and member.assigned())
-    coordinator, poll = member._consumer._coordinator, member._consumer.poll
+    coordinator, poll = member._consumer.client._coordinator, member._consumer.client.poll
 
     def poll_and_lose(**wanted: Any) -> Any:
         found = poll(**wanted)
@@ -263,10 +263,10 @@ def test_records_polled_while_the_membership_ended_are_not_given_out(scene: Scen
         return found
 
     member.rewind()
-    member._consumer.poll = poll_and_lose
+    member._consumer.client.poll = poll_and_lose
     while coordinator._generation.generation_id >= 0:
         assert member.poll(timeout_s=0.2).records == ()
-    member._consumer.poll = poll
+    member._consumer.client.poll = poll
     assert carry_on(member, scene.outputs(b"A")) == [b"a"]
 
 
@@ -396,7 +396,7 @@ def test_the_clients_are_set_as_the_promises_need(scene: Scene) -> None:
     member = scene.join()
     until(lambda: member.poll(timeout_s=0.1).records == () and member.assigned())
     member.rewind()
-    reading, writing = member._consumer.config, member._producer.config
+    reading, writing = member._consumer.client.config, member._producer.config
     wanted = {
         "isolation_level": "read_committed",
         "auto_offset_reset": "earliest",

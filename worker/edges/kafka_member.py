@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from worker import ports
-from worker.edges import kafka_batches, kafka_clients, kafka_errors, kafka_standing
-from worker.edges.kafka_positions import Positions
+from worker.edges import kafka_clients, kafka_errors
+from worker.edges.kafka_consumer import GroupConsumer
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, to_log_record
-from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings, joining
+from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings
 from worker.edges.kafka_standing import Membership
 from worker.edges.kafka_topics import KafkaTopics
 from worker.ports import (
@@ -76,7 +75,7 @@ class KafkaMember:
             topics.facts(topic)  # a topic that is missing is told at once, not waited for
         self._producer: Any = self._new_producer()
         try:
-            self._join()
+            self._consumer = self._join()
         except LogError:
             kafka_clients.discard(self._producer)
             raise
@@ -86,26 +85,21 @@ class KafkaMember:
         self._beat()
         self._recover()
         try:
-            found = self._consumer.poll(timeout_ms=timeout_s * 1000, max_records=max_records)
-        except Exception as error:
-            # After anything but a hiccup of the network the client's next poll may spin for ever: never call it again.
-            failure = kafka_errors.of_polling(error, kafka_batches.place(self._consumer))
-            if isinstance(failure, Fenced):
-                self._suspect(failure)
-                return Batch()
-            if not isinstance(failure, LogUnavailable):
-                self._stop(failure)
-            raise failure from error
+            found = self._consumer.poll(timeout_s=timeout_s, max_records=max_records)
+        except Fenced as failure:
+            self._suspect(failure)
+            return Batch()
+        except LogUnavailable:
+            raise
+        except LogError as failure:
+            self._stop(failure)
+            raise
         finally:
             self._beat()
-        if kafka_standing.displaced(self._consumer):
-            self._suspect(Fenced(f"another process has joined {self._group} as {self._identity}"))
-            return Batch()
-        self._check_contact(idle=not found)
-        if anew := self._positions.made_anew():
+        if anew := self._consumer.made_anew():
             self._begin_anew(anew)
             return Batch()
-        membership = Membership(group=self._consumer.group_metadata(), rewinds=self._rewinds)
+        membership = Membership(group=self._consumer.membership(), rewinds=self._rewinds)
         self._follow_assignment(found)
         if not found:
             return Batch()
@@ -168,7 +162,7 @@ class KafkaMember:
         return frozenset((tp.topic, tp.partition) for tp in self._consumer.assignment())
 
     def lag(self) -> Mapping[ports.TopicPartition, int]:
-        ends = ((tp, base, self._highwater(tp)) for tp, base in self._base.items())
+        ends = ((tp, base, self._consumer.end(tp)) for tp, base in self._base.items())
         return {(tp.topic, tp.partition): max(0, end - base) for tp, base, end in ends if end is not None}
 
     def close(self) -> None:
@@ -178,8 +172,8 @@ class KafkaMember:
         if self._closed:
             return
         self._closed = True
-        member_id = self._consumer.group_metadata().member_id
-        _close(self._consumer)
+        member_id = self._consumer.membership().member_id
+        self._consumer.close()
         if self._settings.leave_on_close and member_id:
             self._topics.remove_member(self._group, identity=self._identity, member_id=member_id)
 
@@ -187,22 +181,10 @@ class KafkaMember:
         if self._stopped is not None:
             raise self._stopped
 
-    def _join(self) -> None:
-        """Make a consumer, which joins with its next poll. Raises: LogUnavailable and worse."""
-        settings = joining(self._settings, group=self._group, identity=self._identity)
-        made: Any = kafka_clients.connect(KafkaConsumer, settings, topics=self._subscribe)
-        kafka_standing.pace(made)
-        try:
-            # A leader that joins before it knows a topic's partitions assigns none of them, to anybody, until its
-            # metadata are renewed: ask first.
-            for topic in self._subscribe:
-                made.partitions_for_topic(topic)
-        except KafkaError as error:
-            made.close(autocommit=False, timeout_ms=0)
-            raise kafka_errors.translate(error, "joining") from error
-        self._consumer = made
-        self._positions = Positions(made, self._subscribe, reset=self._reset)
-        self._joined_at = time.monotonic()
+    def _join(self) -> GroupConsumer:
+        return GroupConsumer(
+            self._settings, group=self._group, identity=self._identity, subscribe=self._subscribe, reset=self._reset
+        )
 
     def _suspect(self, failure: Fenced) -> None:
         self._suspected = failure
@@ -224,20 +206,10 @@ class KafkaMember:
             raise self._suspected
         self._rejoins += 1
         _LOG.warning("displaced by a join of our own that came late; joining again", extra={"group": self._group})
-        displaced = self._consumer
-        self._join()
-        _close(displaced)
+        displaced, self._consumer = self._consumer, self._join()
+        displaced.close()
         self._suspected = None
         self._must_rewind = True
-
-    def _check_contact(self, *, idle: bool) -> None:
-        """Raise LogUnavailable when we are cut off instead of idle."""
-        silent_s = kafka_standing.unanswered_s(self._consumer, since=self._joined_at)
-        if idle and silent_s > self._settings.session_timeout_ms / 1000:
-            if (refused := kafka_clients.refusal(self._consumer)) is not None:
-                self._stop(refused)
-                raise refused
-            raise LogUnavailable(f"polling: the group's coordinator has not answered for {silent_s:.0f} s")
 
     def _check_membership(self, batch: Batch, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """
@@ -249,7 +221,7 @@ class KafkaMember:
         if not isinstance(then, Membership) or not then.valid:
             self.rewind()
             raise TransactionFailed("the batch was read outside the group")
-        now = self._consumer.group_metadata()
+        now = self._consumer.membership()
         if (now.generation_id, now.member_id) != (then.group.generation_id, then.group.member_id):
             self.rewind()
             raise TransactionFailed("the group has moved on since the batch was read")
@@ -324,19 +296,12 @@ class KafkaMember:
     def _seek_to_committed(self) -> None:
         for partition in self._consumer.assignment():
             self._beat()
-            try:
-                offset = self._consumer.committed(partition, timeout_ms=self._settings.request_timeout_ms)
-            except KafkaError as error:
-                raise kafka_errors.translate(error, "reading the committed offsets") from error
+            offset = self._consumer.committed(partition)
             if offset is None:
                 offset = self._base.get(partition)
             else:
                 self._base[partition] = offset
-            with contextlib.suppress(ValueError, AssertionError):  # the partition has been taken away meanwhile
-                if offset is None:
-                    self._consumer.seek_to_beginning(partition)
-                else:
-                    self._consumer.seek(partition, offset)
+            self._consumer.seek(partition, offset)
 
     def _begin_anew(self, topics: Collection[str]) -> None:
         """Read topics that were made anew from where the group stands in them now; what was polled is void."""
@@ -353,13 +318,6 @@ class KafkaMember:
             if partition in owned:
                 self._base.setdefault(partition, records[0].offset)
 
-    def _highwater(self, partition: TopicPartition) -> int | None:
-        try:
-            end: int | None = self._consumer.highwater(partition)
-        except (KafkaError, KeyError):  # not ours any more
-            return None
-        return end
-
     def _new_producer(self) -> Any:
         made = kafka_clients.transactional_producer(
             self._settings, identity=self._identity, batch_bytes=self._batch_bytes, beat=self._beat
@@ -372,11 +330,6 @@ class KafkaMember:
         self._stopped = failure
         if self._producer is not None:
             self._abandon()
-
-
-def _close(consumer: Any) -> None:
-    with contextlib.suppress(*_CLIENT_ERRORS):
-        consumer.close(autocommit=False, timeout_ms=3000)
 
 
 def _offsets(batch: Batch) -> dict[TopicPartition, OffsetAndMetadata]:
