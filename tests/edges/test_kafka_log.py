@@ -425,3 +425,7 @@ class NotUtf8(str):
 def random_bytes(count: int, seed: int = 5) -> bytes:
     """Return bytes that no compression makes smaller."""
     return random.Random(seed).randbytes(count)
+
+
+def test_nobody_holds_an_identity_that_never_started_transactions(log: KafkaLog, topic_prefix: str) -> None:
+    assert log._topics.holder(topic_prefix + "nobody") is None

@@ -201,7 +201,7 @@ class KafkaMember:
         if self._suspected is None:
             return
         self._beat()
-        if self._rejoins >= _MAX_REJOINS or self._topics.holder(self._identity) != self._holder:
+        if self._rejoins >= _MAX_REJOINS or self._topics.holder(self._identity) not in {None, self._holder}:
             self._stop(self._suspected)
             raise self._suspected
         self._rejoins += 1

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
-from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAlreadyExistsError
+from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAlreadyExistsError, TransactionalIdNotFoundError
 
 from worker import ports
 from worker.edges import kafka_clients
@@ -105,9 +105,14 @@ class KafkaTopics:
         end = self._offsets_at(wanted, OffsetSpec.LATEST, "read_committed" if settled else "read_uncommitted")
         return {(tp.topic, tp.partition): (first[tp].offset, end[tp].offset) for tp in wanted}
 
-    def holder(self, identity: str) -> tuple[int, int]:
-        """Return the producer id and epoch of who last started transactions as *identity*."""
-        found = self._ask(lambda admin: admin.describe_transactions([identity]), f"asking who is {identity}")
+    def holder(self, identity: str) -> tuple[int, int] | None:
+        """Return the producer id and epoch of who last started transactions as *identity*; None: nobody for a week."""
+        try:
+            found = self._ask(lambda admin: admin.describe_transactions([identity]), f"asking who is {identity}")
+        except LogError as error:
+            if isinstance(error.__cause__, TransactionalIdNotFoundError):
+                return None
+            raise
         return found[identity].producer_id, found[identity].producer_epoch
 
     def remove_member(self, group: str, *, identity: str, member_id: str) -> None:
