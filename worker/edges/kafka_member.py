@@ -204,10 +204,10 @@ class KafkaMember:
         if self._rejoins >= _MAX_REJOINS or self._topics.holder(self._identity) not in {None, self._holder}:
             self._stop(self._suspected)
             raise self._suspected
-        self._rejoins += 1
         _LOG.warning("displaced by a join of our own that came late; joining again", extra={"group": self._group})
         displaced, self._consumer = self._consumer, self._join()
         displaced.close()
+        self._rejoins += 1
         self._suspected = None
         self._must_rewind = True
 
