@@ -1,5 +1,5 @@
 """
-Each guard against a defect of the client library (docs/decisions.md, P1 to P14), with its cause brought about for real.
+Each guard against a defect of the client library (docs/decisions.md, P1 to P15), with its cause brought about for real.
 
 Guards with a test elsewhere: P6 and P12 in test_kafka_log.py, P13 in test_kafka_contact.py; the watchdog behind that of
 P8, with whole processes, in tests/faults/test_exits.py.
@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 from crc32c import crc32c
-from kafka import KafkaConsumer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.net.compat import KafkaNetClient
+from kafka.structs import OffsetAndMetadata
 
 from tests.support.kafka_members import Beats, all_values, carry_on, next_batch, records, settings_for
 from tests.support.proxy import ADD_OFFSETS, END_TXN, OFFSET_FETCH, PRODUCE, Fate, Once, ProxiedBroker
@@ -323,6 +324,26 @@ def test_a_member_that_is_displaced_again_and_again_gives_up(scene: Scene) -> No
         displace_again()
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_offsets_that_the_broker_forgot_are_not_read_again(scene: Scene, anew: bool) -> None:
+    """P15: a broker that was killed may come back with older offsets of the group, and with older members."""
+    scene.fill(b"a", b"b", b"c")
+    member = scene.join()
+    batch = next_batch(member)
+    assert len(batch.records) == 3
+    member.commit(batch, scene.outputs(b"abc"))
+    set_back(scene, batch.records[0].partition)
+    assert scene.committed() == 1
+    if anew:
+        late_join(scene)
+    else:
+        member.rewind()
+    scene.fill(b"d")
+    assert carry_on(member, scene.outputs(b"d")) == [b"d"]
+    until(lambda: scene.committed() == 4)
+    assert scene.written() == [b"abc", b"d"]
+
+
 def test_twenty_failures_leave_no_thread_and_no_socket_behind(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """P3b, P7, P10: a producer closed with records unsent keeps its thread; collected, it silences the client's log."""
     caplog.set_level(logging.CRITICAL + 1, "kafka")
@@ -413,6 +434,19 @@ def test_the_clients_are_set_as_the_promises_need(scene: Scene) -> None:
     assert writing["transaction_timeout_ms"] < reading["max_poll_interval_ms"]
     assert {struct.unpack_from(">h", request, 2)[0] for request in asked} <= {7, 8}
     assert {request[-2:] for request in asked} == {b"\x01\x00"}, "require_stable, then no tagged fields"
+
+
+def set_back(scene: Scene, partition: int) -> None:
+    """Give the group offset 1; the broker takes it from whoever names no member."""
+    foreign: Any = KafkaProducer(
+        bootstrap_servers=scene.settings.bootstrap, transactional_id=scene.prefix + "foreign", metrics_enabled=False
+    )
+    foreign.init_transactions()
+    foreign.begin_transaction()
+    foreign.send_offsets_to_transaction({TopicPartition(scene.source, partition): OffsetAndMetadata(1)}, scene.group)
+    foreign.commit_transaction()
+    foreign.close()
+    until(lambda: scene.committed() == 1)
 
 
 def late_join(scene: Scene) -> None:

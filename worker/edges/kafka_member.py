@@ -20,6 +20,7 @@ from kafka.structs import OffsetAndMetadata
 
 from worker import ports
 from worker.edges import kafka_clients, kafka_errors
+from worker.edges.kafka_acknowledged import Acknowledged
 from worker.edges.kafka_consumer import GroupConsumer
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, to_log_record
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings
@@ -64,6 +65,7 @@ class KafkaMember:
         self._batch_bytes = BATCH_BYTES
         self._base: dict[TopicPartition, int] = {}
         """By owned partition the offset that is known to be committed, else the first that we read."""
+        self._acknowledged = Acknowledged()
         self._rewinds = 0
         self._must_rewind = False
         self._closed = False
@@ -98,6 +100,9 @@ class KafkaMember:
             self._beat()
         if anew := self._consumer.made_anew():
             self._begin_anew(anew)
+            return Batch()
+        if self._acknowledged.behind(found):
+            self.rewind()
             return Batch()
         membership = Membership(group=self._consumer.membership(), rewinds=self._rewinds)
         self._follow_assignment(found)
@@ -148,6 +153,7 @@ class KafkaMember:
             raise
         self._beat()
         self._rejoins = 0
+        self._acknowledged.note(offsets)
         for partition, at in offsets.items():
             self._base[partition] = at.offset
 
@@ -296,7 +302,7 @@ class KafkaMember:
     def _seek_to_committed(self) -> None:
         for partition in self._consumer.assignment():
             self._beat()
-            offset = self._consumer.committed(partition)
+            offset = self._acknowledged.not_before(partition, self._consumer.committed(partition))
             if offset is None:
                 offset = self._base.get(partition)
             else:
@@ -307,6 +313,7 @@ class KafkaMember:
         """Read topics that were made anew from where the group stands in them now; what was polled is void."""
         _LOG.warning("deleted and created again: %s; reading from the group's offsets there", ", ".join(sorted(topics)))
         self._base = {partition: at for partition, at in self._base.items() if partition.topic not in topics}
+        self._acknowledged.forget(topics)
         self._topics.forget_facts()
         self._must_rewind = True
 
