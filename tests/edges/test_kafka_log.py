@@ -315,6 +315,7 @@ def test_the_watchdogs_beat_is_called_around_every_step_that_may_block(
     before = len(beats)
     member.poll(timeout_s=0.1)
     assert len(beats) - before == 2
+    member.close()
     watched.close()
 
 

@@ -33,6 +33,7 @@ from kafka.errors import (
     GroupIdNotFoundError,
     KafkaError,
 )
+from kafka.net.compat import KafkaNetClient
 
 Place = tuple[int, int]
 """Partition and offset in the raw topic."""
@@ -141,7 +142,23 @@ class KafkaView:
         ]
 
     def _admin(self) -> Any:
-        return KafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=5000, bootstrap_timeout_ms=2000)
+        made: list[Any] = []
+
+        def remembered(**settings: Any) -> Any:
+            made.append(KafkaNetClient(**settings))
+            return made[-1]
+
+        try:
+            return KafkaAdminClient(
+                bootstrap_servers=self._bootstrap,
+                request_timeout_ms=5000,
+                bootstrap_timeout_ms=2000,
+                kafka_client=remembered,
+            )
+        except KafkaError:
+            for each in made:  # else it goes on trying, for ever
+                each.close()
+            raise
 
     @staticmethod
     def _partitions(admin: Any, topic: str) -> list[int]:

@@ -146,7 +146,8 @@ class Stand:
         """What judges in the end; a scenario with other input than `load` has its own."""
         ran = self.installation.run("topics", "apply")
         assert ran.returncode == 0, ran.stderr.decode()
-        self.view = self._view()
+        self._views = [self._view(), self._view()]
+        self.view = self._views[0]
         topics = self.installation.topics
         group = "enrich" if kafka is None else f"{topics.prefix}enrich"
         self.names = oracle.Names(
@@ -158,7 +159,7 @@ class Stand:
             group=group,
             identities=topics.prefix,
         )
-        self.progress = Progress(self._view(), group=group, topic=topics.raw)
+        self.progress = Progress(self._views[1], group=group, topic=topics.raw)
 
     def _view(self) -> oracle.View:
         if self._kafka is None:
@@ -276,6 +277,9 @@ class Stand:
     def close(self) -> None:
         """End what still runs."""
         self.progress.close()
+        for view in self._views:
+            if isinstance(view, oracle.KafkaView):
+                view.close()
         for worker in self.workers:
             with suppress(ProcessLookupError):
                 worker.send_signal(signal.SIGCONT)

@@ -403,7 +403,7 @@ def test_a_large_feed_does_not_hold_up_the_event_loop(log: StubbornLog) -> None:
             await watching
         return longest
 
-    assert run(scenario, {"/feed": Answer(body=body)}) < 0.1
+    assert run(scenario, {"/feed": Answer(body=body)}) < 0.25  # all at once takes more than a second
     assert len(articles(log)) == 1500
 
 
