@@ -88,13 +88,18 @@ def killed_at_random(stand: Stand, kills: int, per_second: float) -> None:
             stand.recovered(died, within_s=START_S, every_partition=kill % 5 == 0)
 
 
+TRANSACTION_S = 45.0
+"""The timeout of a worker's transactions."""
+
+
 def taken_over(stand: Stand) -> None:
     """T1: killed, and not back: the other worker takes its partitions."""
     with stand.load():
         workers = stand.steady(2)
         died = stand.kill(workers[0])
-        stand.recovered(died, within_s=TAKEOVER_S + 15, every_partition=True)
-        # What it left open ends when its identity comes back, else with the transaction's timeout.
+        # Within a session and a bit, but where it died between offsets and commit: those offsets are settled when its
+        # identity comes back, else by the transaction's timeout, and until then nobody may go on behind them.
+        stand.recovered(died, within_s=TAKEOVER_S + TRANSACTION_S, every_partition=True)
         back = stand.progress.mark()
         stand.worker(0)
         stand.progress.wait(back, every_partition=True, within_s=START_S)
