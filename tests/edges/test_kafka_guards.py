@@ -292,7 +292,7 @@ def test_an_idle_member_learns_that_another_took_its_identity(scene: Scene) -> N
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_member_displaced_by_a_late_join_of_its_own_joins_again(scene: Scene, busy: bool) -> None:
-    """P14: a join that was given up, its connection being lost, reaches the broker after the one that followed it."""
+    """P14: as when a join that was given up reaches the broker after the one that followed it."""
     scene.fill(b"a")
     member = scene.join()
     batch = next_batch(member)

@@ -198,10 +198,10 @@ class KafkaMember:
 
     def _settle_fence(self) -> None:
         """
-        Find out who has displaced us: join again when it was ourselves, stop when it was another process.
+        Find out who has displaced us: stop when it was another process, else join again.
 
-        A join whose answer we did not wait for, since its connection was lost, may reach the broker after the one that
-        followed it, and then displaces us. Another process would have started transactions under our identity first.
+        Another process would have started transactions as us first. Else the broker has forgotten us, or a
+        join of ours (or of our predecessor) that nobody waits for reached it after the one that made us a member.
         Raises: Fenced, LogUnavailable.
         """
         if self._suspected is None:
@@ -210,7 +210,7 @@ class KafkaMember:
         if self._rejoins >= _MAX_REJOINS or self._topics.holder(self._identity) not in {None, self._holder}:
             self._stop(self._suspected)
             raise self._suspected
-        _LOG.warning("displaced by a join of our own that came late; joining again", extra={"group": self._group})
+        _LOG.warning("displaced, though no other process has our identity; joining again", extra={"group": self._group})
         displaced, self._consumer = self._consumer, self._join()
         displaced.close()
         self._rejoins += 1
