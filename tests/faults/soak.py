@@ -25,8 +25,10 @@ from worker.edges.process import ExitCode
 
 PER_SECOND = 200
 BACK_S = 90.0
-STEP_MIB = 8.0
-"""A step of a worker's memory that is worth a line."""
+STEP_MIB = 4.0
+"""A step of a worker's memory during a fault that is told by itself, and not taken for a slope."""
+MOST_STEPS_MIB = 32.0
+"""So far may steps lift it in the judged half: a backlog sets a new high-water mark; what each fault leaks goes on."""
 MOST_KIB_PER_HOUR = 1024.0
 JUDGED_FROM_S = 1800.0
 """A shorter run shows no slope that means anything."""
@@ -77,6 +79,8 @@ class Sample:
 
     at: float
     used: Usage
+    steps_kib: int
+    """What the steps up to now have lifted its memory by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,7 @@ def soak(stand: Soaked) -> None:
     """Cause a random fault every some seconds. Worker 0 is left alone; what it holds is measured."""
     samples: list[Sample] = []
     told = began = time.monotonic()
-    caused = 0
+    caused = steps_kib = 0
     with stand.load(PER_SECOND):
         workers = stand.steady(3)
         faults = _faults(stand, workers)
@@ -100,7 +104,8 @@ def soak(stand: Soaked) -> None:
             pause = now + stand.random.uniform(4.0, 16.0)
             while time.monotonic() < pause:
                 time.sleep(1)
-                samples.append(Sample(at=time.monotonic() - began, used=usage(workers[0].pid)))
+                used = usage(workers[0].pid)
+                samples.append(Sample(at=time.monotonic() - began, used=used, steps_kib=steps_kib))
             (fault,) = stand.random.choices(faults, [each.weight for each in faults])
             before = samples[-1].used.rss_kib
             fault.cause()
@@ -109,9 +114,12 @@ def soak(stand: Soaked) -> None:
             _recovered(stand, fault)
             stand.all_alive(workers[:1])
             _start_again(stand, workers)
-            stepped = (usage(workers[0].pid).rss_kib - before) / 1024
-            if stepped > STEP_MIB:
-                stand.notes.append(f"{(time.monotonic() - began) / 60:.1f} min, {fault.name}: {stepped:+.0f} MiB")
+            stepped = usage(workers[0].pid).rss_kib - before
+            if abs(stepped) > STEP_MIB * 1024:
+                steps_kib += stepped
+                stand.notes.append(
+                    f"{(time.monotonic() - began) / 60:.1f} min, {fault.name}: {stepped / 1024:+.0f} MiB"
+                )
             if time.monotonic() > told + 60:
                 told = time.monotonic()
                 print(f"  {_line(stand, samples[-1])}", file=sys.stderr, flush=True)
@@ -217,12 +225,14 @@ def _seen_store(stand: Soaked) -> tuple[int, int]:
 def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
     warm_up = samples[-1].at / 2  # the allocator's high-water mark rises for a while
     warm = [each for each in samples if each.at >= warm_up]
-    slope = kib_per_hour([(each.at, each.used.rss_kib) for each in warm])
+    slope = kib_per_hour([(each.at, each.used.rss_kib - each.steps_kib) for each in warm])
+    steps_mib = (warm[-1].steps_kib - warm[0].steps_kib) / 1024
     stories = len(stand.view.records(stand.names.enriched))
     used, _ = _seen_store(stand)
     stand.notes += [
         _line(stand, samples[-1]),
-        f"worker 0: {slope / 1024:+.2f} MiB/h, from {warm[0].used} to {warm[-1].used}",
+        f"worker 0: {slope / 1024:+.2f} MiB/h and {steps_mib:+.1f} MiB in steps, from {warm[0].used}"
+        f" to {warm[-1].used}",
         f"seen store: {stories:,} stories, {used / max(1, stories):.0f} bytes for each",
     ]
     tenth = max(1, len(warm) // 10)
@@ -238,6 +248,8 @@ def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
             stand.problems.append(f"{what} grew from {before} to {after}")
     if samples[-1].at >= JUDGED_FROM_S and slope > MOST_KIB_PER_HOUR:
         stand.problems.append(f"memory grows by {slope / 1024:.2f} MiB an hour")
+    if steps_mib > MOST_STEPS_MIB:
+        stand.problems.append(f"faults have lifted the memory by {steps_mib:.0f} MiB")
 
 
 def kib_per_hour(points: Sequence[tuple[float, float]]) -> float:
