@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import shutil
@@ -22,9 +23,12 @@ from tests.support.secured_kafka import Certificates, SecuredBroker
 from tests.support.services import RedisServer, ServiceUnavailable
 from tests.support.waiting import until
 from tests.support.web import item, rss
+from worker.edges import kafka_clients
+from worker.edges.kafka_left_open import LeftOpen
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_settings import KafkaSettings
+from worker.edges.kafka_topics import KafkaTopics
 from worker.edges.process import ExitCode
 from worker.ports import LogUnavailable, NotAuthorised, TopicSpec, TransactionFailed
 
@@ -129,6 +133,21 @@ def test_a_member_works_with_password_or_certificate(scene: Scene, way: str) -> 
     member = scene.join(getattr(scene, way))
     member.commit(next_batch(member), records(scene.out, b"A"))
     until(lambda: all_values(scene.plain, scene.out) == [b"A"])
+
+
+def test_the_documented_rights_suffice_to_end_what_a_dead_worker_has_left_open(scene: Scene) -> None:
+    settings = dataclasses.replace(scene.scram, siblings=scene.prefix)
+    dead: Any = kafka_clients.transactional_producer(settings, identity=scene.prefix + "dead", beat=lambda: None)
+    dead.begin_transaction()
+    dead.send(scene.out, b"x").get(timeout=10)
+    kafka_clients.discard(dead)
+    time.sleep(settings.session_timeout_ms / 2000 + 0.5)
+    with contextlib.closing(KafkaTopics(settings)) as topics:
+        left = LeftOpen(
+            settings, topics, group=scene.prefix + "group", identity=scene.prefix + "one", beat=lambda: None
+        )
+        assert left.end() == [scene.prefix + "dead"]
+        assert left.end() == []
 
 
 def wrong_password(scene: Scene) -> KafkaSettings:

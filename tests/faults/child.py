@@ -18,7 +18,7 @@ from typing import Any
 from kafka import KafkaProducer
 
 from worker.cli import main as run
-from worker.edges import kafka_member, kafka_settings
+from worker.edges import kafka_clients, kafka_consumer, kafka_settings
 from worker.edges.sqlite_member import SqliteMember
 from worker.edges.sqlite_seen import SqliteSeen
 from worker.edges.valkey_seen import ValkeySeen
@@ -67,9 +67,9 @@ POINTS: dict[str, Callable[[int], None]] = {
     "judged": lambda times: _after(ValkeySeen, "judge", times),
     "sent": lambda times: _after(KafkaProducer, "send", times * 100),
     "flushed": lambda times: _after(KafkaProducer, "flush", times),
-    "offsets-sent": lambda times: _after(KafkaProducer, "send_offsets_to_transaction", times),
-    "committing": lambda times: _during(KafkaProducer, "commit_transaction", times),
-    "committed": lambda times: _after(KafkaProducer, "commit_transaction", times),
+    "offsets-sent": lambda times: _after(kafka_clients, "send_offsets", times),
+    "committing": lambda times: _during(kafka_clients, "commit", times),
+    "committed": lambda times: _after(kafka_clients, "commit", times),
 }
 """On Kafka; on the embedded log: EMBEDDED_POINTS."""
 EMBEDDED_POINTS: dict[str, Callable[[int], None]] = {
@@ -81,12 +81,12 @@ EMBEDDED_POINTS: dict[str, Callable[[int], None]] = {
 
 def _slow(seconds: int) -> None:
     """Let the third batch take *seconds* longer than the group waits."""
-    original = kafka_settings.joining
+    original: Callable[..., kafka_settings.Config] = vars(kafka_consumer)["joining"]
 
     def impatient(*args: Any, **kwargs: Any) -> kafka_settings.Config:
         return original(*args, **kwargs) | {"max_poll_interval_ms": SLOW_POLL_MS}
 
-    vars(kafka_member)["joining"] = impatient
+    vars(kafka_consumer)["joining"] = impatient
     tag: Callable[..., Any] = vars(Enricher)["_tag"]
     calls = 0
 

@@ -18,7 +18,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition
 
 from worker.edges import kafka_errors
-from worker.edges.kafka_settings import BATCH_BYTES, Config, KafkaSettings, writing
+from worker.edges.kafka_settings import BATCH_BYTES, SETTLING_TIMEOUT_MS, Config, KafkaSettings, writing
 from worker.ports import LogError, LogUnavailable, WrongSettings
 
 _LOG = logging.getLogger(__name__)
@@ -118,7 +118,22 @@ def transactional_producer(
 
     Raises: LogUnavailable, NotAuthorised, WrongSettings, Fenced.
     """
-    made = connect(KafkaProducer, writing(settings, identity=identity, batch_bytes=batch_bytes))
+    return _begun(writing(settings, identity=identity, batch_bytes=batch_bytes), beat)
+
+
+def end_transaction(settings: KafkaSettings, *, identity: str, beat: Callable[[], None]) -> None:
+    """
+    Abort what *identity* has left open, and fence it. Raises: as transactional_producer.
+
+    The broker remembers the timeout, by which one that was fenced so can tell that nobody works in its place.
+    """
+    discard(_begun(writing(settings, identity=identity, transaction_timeout_ms=SETTLING_TIMEOUT_MS), beat))
+
+
+def _begun(config: Config, beat: Callable[[], None]) -> Any:
+    """Return a producer that may begin transactions."""
+    made = connect(KafkaProducer, config)
+    identity = config["transactional_id"]
     for attempt in range(1, INIT_ATTEMPTS + 1):
         beat()
         try:

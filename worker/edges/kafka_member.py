@@ -22,6 +22,7 @@ from worker import ports
 from worker.edges import kafka_clients, kafka_errors
 from worker.edges.kafka_acknowledged import Acknowledged
 from worker.edges.kafka_consumer import GroupConsumer
+from worker.edges.kafka_left_open import LeftOpen
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, to_log_record
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings
 from worker.edges.kafka_standing import Membership
@@ -66,6 +67,7 @@ class KafkaMember:
         self._base: dict[TopicPartition, int] = {}
         """By owned partition the offset that is known to be committed, else the first that we read."""
         self._acknowledged = Acknowledged()
+        self._left_open = LeftOpen(settings, topics, group=group, identity=identity, beat=beat)
         self._rewinds = 0
         self._must_rewind = False
         self._closed = False
@@ -105,6 +107,7 @@ class KafkaMember:
             self.rewind()
             return Batch()
         membership = Membership(group=self._consumer.membership(), rewinds=self._rewinds)
+        self._left_open.polled(membership.group.generation_id, waiting=self._consumer.waiting())
         self._follow_assignment(found)
         if not found:
             return Batch()

@@ -19,6 +19,8 @@ from worker.ports import WrongSettings
 Config = dict[str, Any]
 BATCH_BYTES = 900 * 1024
 """A batch that stays below the usual topic limit of 1 MiB: the client cannot mend one that the broker refuses."""
+SETTLING_TIMEOUT_MS = 1_000
+"""The transaction timeout of who only ends what another has left open; no worker works with one so short."""
 ASSIGNORS: Mapping[str, type] = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
 
 
@@ -67,6 +69,9 @@ class KafkaSettings:
 
     False: a member that restarts within the session timeout finds its partitions still its own.
     """
+
+    siblings: str = ""
+    """The transactional ids of a group's members, and of nobody else, begin so; empty: not known."""
 
     def __post_init__(self) -> None:
         if self.assignor not in ASSIGNORS:
@@ -123,8 +128,18 @@ def joining(settings: KafkaSettings, *, group: str, identity: str) -> Config:
     }
 
 
-def writing(settings: KafkaSettings, *, identity: str | None = None, batch_bytes: int = BATCH_BYTES) -> Config:
-    """Return what a producer gets: idempotent, and transactional when it has an *identity*."""
+def writing(
+    settings: KafkaSettings,
+    *,
+    identity: str | None = None,
+    batch_bytes: int = BATCH_BYTES,
+    transaction_timeout_ms: int | None = None,
+) -> Config:
+    """
+    Return what a producer gets: idempotent, and transactional when it has an *identity*.
+
+    *transaction_timeout_ms*: instead of that of the settings.
+    """
     config = common(settings) | {
         "acks": "all",
         "enable_idempotence": True,
@@ -139,7 +154,10 @@ def writing(settings: KafkaSettings, *, identity: str | None = None, batch_bytes
         "metrics_enabled": False,
     }
     if identity is not None:
-        config |= {"transactional_id": identity, "transaction_timeout_ms": settings.transaction_timeout_ms}
+        config |= {
+            "transactional_id": identity,
+            "transaction_timeout_ms": transaction_timeout_ms or settings.transaction_timeout_ms,
+        }
     return config
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec, TransactionState
 from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAlreadyExistsError, TransactionalIdNotFoundError
 
 from worker import ports
 from worker.edges import kafka_clients
-from worker.edges.kafka_settings import KafkaSettings, common
+from worker.edges.kafka_settings import SETTLING_TIMEOUT_MS, KafkaSettings, common
 from worker.ports import LogError, NotAuthorised, TopicOutcome, TopicSpec, WrongSettings
 
 T = TypeVar("T")
@@ -106,14 +106,39 @@ class KafkaTopics:
         return {(tp.topic, tp.partition): (first[tp].offset, end[tp].offset) for tp in wanted}
 
     def holder(self, identity: str) -> tuple[int, int] | None:
-        """Return the producer id and epoch of who last started transactions as *identity*; None: nobody for a week."""
+        """
+        Return the producer id and epoch of who last started transactions as *identity*.
+
+        None: nobody for a week, or who only ended what it had left open.
+        """
         try:
             found = self._ask(lambda admin: admin.describe_transactions([identity]), f"asking who is {identity}")
         except LogError as error:
             if isinstance(error.__cause__, TransactionalIdNotFoundError):
                 return None
             raise
-        return found[identity].producer_id, found[identity].producer_epoch
+        last = found[identity]
+        return None if last.transaction_timeout_ms == SETTLING_TIMEOUT_MS else (last.producer_id, last.producer_epoch)
+
+    def open_transactions(self, prefix: str, *, older_than_ms: int) -> Sequence[str]:
+        """Return the transactional ids that begin with *prefix* and have had a transaction open for so long."""
+        found = self._ask(
+            lambda admin: admin.list_transactions(
+                state_filters=[TransactionState.ONGOING.value],  # its members would be sent by their Python names
+                duration_filter_ms=older_than_ms,
+            ),
+            "listing open transactions",
+            timeout_s=5.0,
+        )
+        open_ids = (each.transactional_id for listed in found.values() for each in listed)
+        return [identity for identity in open_ids if identity.startswith(prefix)]
+
+    def static_members(self, group: str) -> frozenset[str]:
+        """Return the identities of the members of *group*, those included that are not yet known to be dead."""
+        described = self._ask(
+            lambda admin: admin.describe_groups([group]), f"listing members of {group}", timeout_s=5.0
+        )
+        return frozenset(member["group_instance_id"] for member in described[group]["members"])
 
     def remove_member(self, group: str, *, identity: str, member_id: str) -> None:
         """
