@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 
 from ahocorasick_rs import AhoCorasick, Implementation, MatchKind
@@ -52,7 +53,8 @@ class _Tail:
     """What may follow a pattern to complete terms of one owner."""
 
     owner: int
-    follows: re.Pattern[str]
+    follows: str
+    """An expression. Compiled when it is first needed: that of all took a quarter of a worker's start."""
     terms: tuple[int, ...]
     """By group of `follows`; -1 for a silent one."""
 
@@ -229,13 +231,16 @@ def _continued(
     """Return the terms that the words behind *end* complete; *used* gets by owner how far its text is used up."""
     found = []
     for tail in tails:
-        match = tail.follows.match(text, end)
+        match = _compiled(tail.follows).match(text, end)
         if match and used.get(tail.owner, 0) <= start:
             used[tail.owner] = match.end()
             term = tail.terms[(match.lastindex or 1) - 1]
             if term >= 0:
                 found.append((term, start, match.end()))
     return found
+
+
+_compiled = cache(re.compile)
 
 
 def _compile(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, int, int]]) -> _Pattern:
@@ -275,7 +280,7 @@ def _tail(owner: int, parts: list[_Part]) -> _Tail:
     ordered = sorted(parts, key=lambda part: -len(part.rest or ""))
     return _Tail(
         owner=owner,
-        follows=re.compile(_LETTERS + "(?:" + "|".join(f"({_expression(p.rest or '')})" for p in ordered) + ")"),
+        follows=_LETTERS + "(?:" + "|".join(f"({_expression(p.rest or '')})" for p in ordered) + ")",
         terms=tuple(-1 if p.silent else p.number for p in ordered),
     )
 
@@ -298,7 +303,7 @@ def _inside(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, 
                     candidates.append(_Inside(part, start, end, at_edge=end == len(word)))
             elif not part.rest:
                 candidates.append(_Inside(part, start, end))
-            elif match := re.compile(_LETTERS + _expression(part.rest)).match(word, end):
+            elif match := _compiled(_LETTERS + _expression(part.rest)).match(word, end):
                 candidates.append(_Inside(part, start, match.end()))
     chosen: dict[int, list[_Inside]] = {}
     for candidate in sorted(candidates, key=lambda c: (c.start, -c.end)):
