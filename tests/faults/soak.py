@@ -95,6 +95,7 @@ class Fault:
 def soak(stand: Soaked) -> None:
     """Cause a random fault every some seconds. Worker 0 is left alone; what it holds is measured."""
     samples: list[Sample] = []
+    recoveries: dict[str, list[float]] = {}
     told = began = time.monotonic()
     caused = steps_kib = 0
     with stand.load(PER_SECOND):
@@ -112,6 +113,7 @@ def soak(stand: Soaked) -> None:
             caused += 1
             stand.times = caused
             _recovered(stand, fault)
+            recoveries.setdefault(fault.name, []).append(stand.recoveries[-1])
             stand.all_alive(workers[:1])
             _start_again(stand, workers)
             stepped = usage(workers[0].pid).rss_kib - before
@@ -123,6 +125,10 @@ def soak(stand: Soaked) -> None:
             if time.monotonic() > told + 60:
                 told = time.monotonic()
                 print(f"  {_line(stand, samples[-1])}", file=sys.stderr, flush=True)
+    stand.notes += [
+        f"{name}: {len(took)} times, recovery {median(took):.1f} s, at most {max(took):.1f} s"
+        for name, took in sorted(recoveries.items())
+    ]
     stand.drain(600)
     _judge(stand, samples)
 
