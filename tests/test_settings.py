@@ -173,16 +173,6 @@ def test_how_a_group_shares_its_partitions_reaches_the_client() -> None:
     assert (given.assignor, given.leave_on_close) == ("cooperative-sticky", False)
 
 
-def test_workers_of_a_group_know_each_other_by_name_and_nobody_else() -> None:
-    given = load(
-        None, environ={"DATELINE_KAFKA_BOOTSTRAP": "broker:9092", "DATELINE_KAFKA_TRANSACTIONAL_ID_PREFIX": "a.b."}
-    )
-    siblings = kafka(given.settings).siblings
-    assert siblings == "a.b.enrich-"
-    assert given.settings.identity("host", 7).startswith(siblings)
-    assert not kafka(Settings(kafka=KafkaSettings(bootstrap="broker:9092"))).siblings.startswith("a.b.")
-
-
 def test_sqlite_beside_kafka_is_refused_unless_all_workers_are_of_this_machine() -> None:
     settings = Settings(kafka=KafkaSettings(bootstrap="broker:9092"))
     with pytest.raises(WrongSettings, match=r"seen\.url"):

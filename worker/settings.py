@@ -238,11 +238,7 @@ class Settings:
 
     def identity(self, host: str, index: int) -> str:
         """Return the transactional id and static member id of worker process *index* on *host*."""
-        return f"{self.siblings()}{host}-{index}"
-
-    def siblings(self) -> str:
-        """Return what the identities of all workers of the group begin with."""
-        return f"{self.kafka.transactional_id_prefix}{self.worker.group}-"
+        return f"{self.kafka.transactional_id_prefix}{self.worker.group}-{host}-{index}"
 
 
 _SEEN_URL = re.compile(r"(?:rediss?://[^/\s]+(?:/\d+)?/?|unix://\S+)")

@@ -56,7 +56,6 @@ def kafka(settings: Settings) -> kafka_settings.KafkaSettings:
         ssl_cafile=given.ca_file,
         ssl_certfile=given.cert_file,
         ssl_keyfile=given.key_file,
-        siblings=settings.siblings(),
         session_timeout_ms=given.session_timeout.ms,
         assignor=given.assignor,
         leave_on_close=given.leave_on_close,

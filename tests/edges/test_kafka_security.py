@@ -24,7 +24,6 @@ from tests.support.services import RedisServer, ServiceUnavailable
 from tests.support.waiting import until
 from tests.support.web import item, rss
 from worker.edges import kafka_clients
-from worker.edges.kafka_left_open import LeftOpen
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_settings import KafkaSettings
@@ -136,18 +135,17 @@ def test_a_member_works_with_password_or_certificate(scene: Scene, way: str) -> 
 
 
 def test_the_documented_rights_suffice_to_end_what_a_dead_worker_has_left_open(scene: Scene) -> None:
-    settings = dataclasses.replace(scene.scram, siblings=scene.prefix)
-    dead: Any = kafka_clients.transactional_producer(settings, identity=scene.prefix + "dead", beat=lambda: None)
-    dead.begin_transaction()
-    dead.send(scene.out, b"x").get(timeout=10)
-    kafka_clients.discard(dead)
-    time.sleep(settings.session_timeout_ms / 2000 + 0.5)
+    settings, group, dead = scene.scram, scene.prefix + "group", scene.prefix + "dead"
+    next_batch(scene.join(settings))
+    left: Any = kafka_clients.transactional_producer(settings, identity=dead, beat=lambda: None)
+    left.begin_transaction()
+    left.send(scene.out, b"x").get(timeout=10)
+    kafka_clients.discard(left)
     with contextlib.closing(KafkaTopics(settings)) as topics:
-        left = LeftOpen(
-            settings, topics, group=scene.prefix + "group", identity=scene.prefix + "one", beat=lambda: None
-        )
-        assert left.end() == [scene.prefix + "dead"]
-        assert left.end() == []
+        assert topics.static_members(group) == {scene.prefix + "one"}
+        assert topics.in_transaction(dead)
+        kafka_clients.end_transaction(settings, identity=dead, beat=lambda: None)
+        assert not topics.in_transaction(dead)
 
 
 def wrong_password(scene: Scene) -> KafkaSettings:

@@ -18,7 +18,7 @@ from typing import Any
 from kafka import KafkaProducer
 
 from worker.cli import main as run
-from worker.edges import kafka_clients, kafka_consumer, kafka_settings
+from worker.edges import kafka_clients, kafka_consumer, kafka_member, kafka_settings
 from worker.edges.sqlite_member import SqliteMember
 from worker.edges.sqlite_seen import SqliteSeen
 from worker.edges.valkey_seen import ValkeySeen
@@ -66,7 +66,7 @@ def _during(kind: Any, method: str, times: int) -> None:
 POINTS: dict[str, Callable[[int], None]] = {
     "judged": lambda times: _after(ValkeySeen, "judge", times),
     "sent": lambda times: _after(KafkaProducer, "send", times * 100),
-    "flushed": lambda times: _after(KafkaProducer, "flush", times),
+    "flushed": lambda times: _after(kafka_member, "check_acknowledged", times),
     "offsets-sent": lambda times: _after(kafka_clients, "send_offsets", times),
     "committing": lambda times: _during(kafka_clients, "commit", times),
     "committed": lambda times: _after(kafka_clients, "commit", times),

@@ -258,7 +258,7 @@ class Stand:
         self.drain()
         for worker in list(self.workers):
             self.stop(worker)
-        deadline = time.monotonic() + _STOP_S  # what killed ones left open ends with the transaction's timeout
+        deadline = time.monotonic() + _STOP_S  # at the latest with the transaction's timeout
         while self.view.open_transactions(self.names.identities) and time.monotonic() < deadline:
             time.sleep(0.5)
         findings = self.judge(self.view, self.names)

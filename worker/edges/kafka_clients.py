@@ -118,29 +118,30 @@ def transactional_producer(
 
     Raises: LogUnavailable, NotAuthorised, WrongSettings, Fenced.
     """
-    return _begun(writing(settings, identity=identity, batch_bytes=batch_bytes), beat)
+    return _begun(writing(settings, identity=identity, batch_bytes=batch_bytes), beat, attempts=INIT_ATTEMPTS)
 
 
 def end_transaction(settings: KafkaSettings, *, identity: str, beat: Callable[[], None]) -> None:
     """
-    Abort what *identity* has left open, and fence it. Raises: as transactional_producer.
+    Abort what *identity* has left open, and fence it. Raises: as transactional_producer, but sooner.
 
     The broker remembers the timeout, by which one that was fenced so can tell that nobody works in its place.
     """
-    discard(_begun(writing(settings, identity=identity, transaction_timeout_ms=SETTLING_TIMEOUT_MS), beat))
+    settling = writing(settings, identity=identity, transaction_timeout_ms=SETTLING_TIMEOUT_MS)
+    discard(_begun(settling, beat, attempts=1))
 
 
-def _begun(config: Config, beat: Callable[[], None]) -> Any:
+def _begun(config: Config, beat: Callable[[], None], *, attempts: int) -> Any:
     """Return a producer that may begin transactions."""
     made = connect(KafkaProducer, config)
     identity = config["transactional_id"]
-    for attempt in range(1, INIT_ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         beat()
         try:
             made.init_transactions()
         except KafkaTimeoutError as error:
             # Asking again goes on with the same attempt.
-            if attempt == INIT_ATTEMPTS:
+            if attempt == attempts:
                 discard(made)
                 raise LogUnavailable(f"cannot start transactions as {identity}: {kafka_errors.words(error)}") from error
         except KafkaError as error:

@@ -70,10 +70,6 @@ class GroupConsumer:
     def membership(self) -> ConsumerGroupMetadata:
         return self.client.group_metadata()
 
-    def waiting(self) -> bool:
-        """Tell whether a partition of ours has no position: the broker does not say yet where to go on."""
-        return bool(self.client._subscription.missing_fetch_positions())  # noqa: SLF001
-
     def assignment(self) -> frozenset[TopicPartition]:
         return frozenset(self.client.assignment())
 

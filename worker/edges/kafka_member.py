@@ -75,6 +75,8 @@ class KafkaMember:
         self._suspected: Fenced | None = None
         """Why another process may have our identity; to be found out before anything else."""
         self._rejoins = 0
+        self._held: set[tuple[int, int]] = set()
+        """The producer ids and epochs under which our last producer worked: the client may raise its own epoch."""
         for topic in subscribe:
             topics.facts(topic)  # a topic that is missing is told at once, not waited for
         self._producer: Any = self._new_producer()
@@ -87,6 +89,7 @@ class KafkaMember:
     def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
         self._check_alive()
         self._beat()
+        self._left_open.look(self._consumer.membership().generation_id)
         self._recover()
         try:
             found = self._consumer.poll(timeout_s=timeout_s, max_records=max_records)
@@ -107,7 +110,6 @@ class KafkaMember:
             self.rewind()
             return Batch()
         membership = Membership(group=self._consumer.membership(), rewinds=self._rewinds)
-        self._left_open.polled(membership.group.generation_id, waiting=self._consumer.waiting())
         self._follow_assignment(found)
         if not found:
             return Batch()
@@ -210,7 +212,7 @@ class KafkaMember:
         if self._suspected is None:
             return
         self._beat()
-        if self._rejoins >= _MAX_REJOINS or self._topics.holder(self._identity) not in {None, self._holder}:
+        if self._rejoins >= _MAX_REJOINS or self._topics.holder(self._identity) not in {None, *self._held}:
             self._stop(self._suspected)
             raise self._suspected
         _LOG.warning("displaced, though no other process has our identity; joining again", extra={"group": self._group})
@@ -280,6 +282,7 @@ class KafkaMember:
         producer, self._producer = self._producer, None
         self._must_rewind = True
         if producer is not None:
+            self._held.add(kafka_clients.producer_epoch(producer))
             kafka_clients.discard(producer)
 
     def _recover(self) -> None:
@@ -332,7 +335,7 @@ class KafkaMember:
         made = kafka_clients.transactional_producer(
             self._settings, identity=self._identity, batch_bytes=self._batch_bytes, beat=self._beat
         )
-        self._holder = kafka_clients.producer_epoch(made)
+        self._held = {kafka_clients.producer_epoch(made)}
         return made
 
     def _stop(self, failure: LogError) -> None:

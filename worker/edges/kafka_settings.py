@@ -70,15 +70,14 @@ class KafkaSettings:
     False: a member that restarts within the session timeout finds its partitions still its own.
     """
 
-    siblings: str = ""
-    """The transactional ids of a group's members, and of nobody else, begin so; empty: not known."""
-
     def __post_init__(self) -> None:
         if self.assignor not in ASSIGNORS:
             raise WrongSettings(f"unknown assignor {self.assignor!r}; known are {', '.join(ASSIGNORS)}")
         times = (self.request_timeout_ms, self.delivery_timeout_ms, self.transaction_timeout_ms)
         if list(times) != sorted(set(times)) or self.transaction_timeout_ms >= self.max_poll_interval_ms:
             raise WrongSettings("wanted: request < delivery < transaction timeout < max poll interval")
+        if self.transaction_timeout_ms <= SETTLING_TIMEOUT_MS:
+            raise WrongSettings(f"the transaction timeout must be more than {SETTLING_TIMEOUT_MS} ms")
         for path in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile):
             if path is not None and not path.is_file():
                 raise WrongSettings(f"no such file: {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,13 @@ from typing import Any, TypeVar
 
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec, TransactionState
-from kafka.errors import GroupIdNotFoundError, KafkaError, TopicAlreadyExistsError, TransactionalIdNotFoundError
+from kafka.errors import (
+    GroupIdNotFoundError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TransactionalIdNotFoundError,
+    for_code,
+)
 
 from worker import ports
 from worker.edges import kafka_clients
@@ -20,6 +27,11 @@ from worker.ports import LogError, NotAuthorised, TopicOutcome, TopicSpec, Wrong
 
 T = TypeVar("T")
 USUAL_LIMIT = 1_048_576
+_SOON_S = 5.0
+"""What is asked between two polls is not asked for long."""
+_BEGINNING_S = 3.0
+"""Beginning under an identity that has a transaction open takes two requests, the client's pause and the abort."""
+_ABORTING = {TransactionState.PREPARE_EPOCH_FENCE, TransactionState.PREPARE_ABORT, TransactionState.COMPLETE_ABORT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,36 +121,53 @@ class KafkaTopics:
         """
         Return the producer id and epoch of who last started transactions as *identity*.
 
-        None: nobody for a week, or who only ended what it had left open.
+        None: nobody. Not for a week; or the last was fenced, by its transaction's timeout or by who ended what it had
+        left open, and none has begun in its place. Who begins now is waited for, some seconds.
         """
+        deadline = time.monotonic() + _BEGINNING_S
+        while True:
+            last = self._transaction(identity)
+            if last is None or last.transaction_timeout_ms == SETTLING_TIMEOUT_MS:
+                return None
+            if last.state not in _ABORTING:  # workers abort by fencing alone
+                return last.producer_id, last.producer_epoch
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.1)
+
+    def in_transaction(self, identity: str) -> bool:
+        """Tell whether a transaction of *identity* is open."""
+        last = self._transaction(identity)
+        return last is not None and last.state == TransactionState.ONGOING
+
+    def static_members(self, group: str) -> frozenset[str]:
+        """Return the identities of the members of *group*, those included that are not yet known to be dead."""
+
+        def ask(admin: Any) -> frozenset[str]:
+            described = admin.describe_groups([group])[group]
+            if described["error"] is not None:  # the client does not raise it, and shows no members
+                code = int(re.findall(r"\[Error (-?\d+)\]", described["error"])[0])
+                raise for_code(code)(described["error"])
+            return frozenset(member["group_instance_id"] for member in described["members"])
+
         try:
-            found = self._ask(lambda admin: admin.describe_transactions([identity]), f"asking who is {identity}")
+            return self._ask(ask, f"listing members of {group}", timeout_s=_SOON_S)
+        except LogError as error:
+            if isinstance(error.__cause__, GroupIdNotFoundError):
+                return frozenset()
+            raise
+
+    def _transaction(self, identity: str) -> Any:
+        """Return what the broker says of the last transaction of *identity*; None: it knows none."""
+        try:
+            found = self._ask(
+                lambda admin: admin.describe_transactions([identity]), f"asking who is {identity}", timeout_s=_SOON_S
+            )
         except LogError as error:
             if isinstance(error.__cause__, TransactionalIdNotFoundError):
                 return None
             raise
-        last = found[identity]
-        return None if last.transaction_timeout_ms == SETTLING_TIMEOUT_MS else (last.producer_id, last.producer_epoch)
-
-    def open_transactions(self, prefix: str, *, older_than_ms: int) -> Sequence[str]:
-        """Return the transactional ids that begin with *prefix* and have had a transaction open for so long."""
-        found = self._ask(
-            lambda admin: admin.list_transactions(
-                state_filters=[TransactionState.ONGOING.value],  # its members would be sent by their Python names
-                duration_filter_ms=older_than_ms,
-            ),
-            "listing open transactions",
-            timeout_s=5.0,
-        )
-        open_ids = (each.transactional_id for listed in found.values() for each in listed)
-        return [identity for identity in open_ids if identity.startswith(prefix)]
-
-    def static_members(self, group: str) -> frozenset[str]:
-        """Return the identities of the members of *group*, those included that are not yet known to be dead."""
-        described = self._ask(
-            lambda admin: admin.describe_groups([group]), f"listing members of {group}", timeout_s=5.0
-        )
-        return frozenset(member["group_instance_id"] for member in described[group]["members"])
+        return found[identity]
 
     def remove_member(self, group: str, *, identity: str, member_id: str) -> None:
         """
