@@ -7,7 +7,7 @@ One contract suite for each port stands in tests/contracts/ and runs against eve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -88,6 +88,12 @@ class Batch:
     records: tuple[LogRecord, ...] = ()
     membership: object = None
     """The log's own; `commit` compares it with the present one."""
+    passed: Mapping[TopicPartition, int] = field(default_factory=dict)
+    """By partition: what lies before was committed once already, though it comes again."""
+
+    def went_out(self, record: LogRecord) -> bool:
+        """Tell whether *record* has its end already, and only its offset is to be committed."""
+        return record.offset < self.passed.get((record.topic, record.partition), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +273,14 @@ class SeenStore(Protocol):
 
     def committed(self, offsets: Mapping[TopicPartition, int], *, now: datetime) -> None:
         """Note the group's committed offsets: verdicts below may be forgotten an hour later. Raises: SeenStoreAway."""
+
+    def settled(self, fingerprints: Sequence[Fingerprint]) -> Sequence[bool]:
+        """
+        Tell of each raw record whether its verdict was given and `committed` has passed it since: it went out.
+
+        True is certain; False may be said of what was committed in the last minute, or judged longer ago than an hour.
+        Raises: SeenStoreAway.
+        """
 
     def known(self, story: str) -> KnownStory | None: ...
 

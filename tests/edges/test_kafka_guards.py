@@ -13,6 +13,7 @@ import gc
 import logging
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,11 @@ from typing import Any
 
 import pytest
 from crc32c import crc32c
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.net.compat import KafkaNetClient
+from kafka.producer.transaction_manager import TransactionalRequestResult, TxnOffsetCommitHandler
 from kafka.structs import OffsetAndMetadata
 
 from tests.support.kafka_members import Beats, all_values, carry_on, next_batch, records, settings_for
@@ -434,6 +437,48 @@ def test_the_clients_are_set_as_the_promises_need(scene: Scene) -> None:
     assert writing["transaction_timeout_ms"] < reading["max_poll_interval_ms"]
     assert {struct.unpack_from(">h", request, 2)[0] for request in asked} <= {7, 8}
     assert {request[-2:] for request in asked} == {b"\x01\x00"}, "require_stable, then no tagged fields"
+
+
+def test_offsets_that_wait_for_a_transaction_which_has_ended_are_dropped(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P15: such a broker may have missed the end of a transaction, and would never say where to go on."""
+    monkeypatch.setattr(kafka_member, "UNSETTLED_S", 1.0)
+    scene.fill(b"a")
+    member = scene.join()
+    batch = next_batch(member)
+    member.commit(batch, scene.outputs(b"A"))
+    with unverified(scene):
+        leave_offsets_waiting(member, batch)
+    member.rewind()
+    scene.fill(b"b")
+    assert carry_on(member, scene.outputs(b"B")) == [b"b"]
+    assert scene.written() == [b"A", b"B"]
+
+
+@contextlib.contextmanager
+def unverified(scene: Scene) -> Iterator[None]:
+    """Let the broker take offsets from a producer without asking whether it has begun a transaction."""
+    name = "transaction.partition.verification.enable"
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=scene.broker.bootstrap)) as admin:
+        admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", {name: "false"})])
+        time.sleep(1)
+        yield
+        admin.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", {name: "true"})])
+
+
+def leave_offsets_waiting(member: KafkaMember, batch: Batch) -> None:
+    """Give the group's coordinator offsets of a transaction that the coordinator of transactions knows nothing of."""
+    manager = member._producer._transaction_manager
+    member._producer.begin_transaction()
+    offsets = {TopicPartition(batch.records[0].topic, batch.records[0].partition): OffsetAndMetadata(1)}
+    manager._pending_txn_offset_commits.update(offsets)
+    result = TransactionalRequestResult()
+    manager._enqueue_request(TxnOffsetCommitHandler(manager, member._consumer.membership(), offsets, result))
+    member._producer._sender.wakeup()
+    assert result.wait(timeout_ms=5000)
+    assert result.succeeded
+    member._abandon()
 
 
 def set_back(scene: Scene, partition: int) -> None:

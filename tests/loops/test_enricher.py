@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from zlib import crc32
@@ -133,9 +136,13 @@ class Bench:
         records = self.there(NAMES.enriched, NAMES.duplicates, NAMES.dead_letter)
         return Counter(str(wire.raw_coordinates(record.headers)) for record in records)
 
-    def close(self) -> None:
+    def close_members(self) -> None:
         for member in self._members:
             member.close()
+        self._members.clear()
+
+    def close(self) -> None:
+        self.close_members()
         self._appender.close()
         self.seen.close()
         self.log.close()
@@ -442,3 +449,28 @@ def test_a_log_without_room_is_waited_for_however_long_it_takes(bench: Bench, tm
     bench.drain(worker)
     assert len(bench.ends()) == 40
     assert set(bench.ends().values()) == {1}
+
+
+def test_what_a_log_forgot_to_be_committed_does_not_go_out_again(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker that was killed may come back with older offsets of the group; here they are set back by hand."""
+    bench.give(
+        NewRecord(topic=NAMES.raw, key=b"k", value=b"no JSON"),
+        *[raw_article(name, summary=SANCTIONS) for name in "abcd"],
+    )
+    bench.drain()
+    bench.give(*[raw_article(name, summary=SANCTIONS) for name in "efgh"])
+    places = {(NAMES.raw, part): bench.log.bounds([NAMES.raw])[NAMES.raw, part][1] for part in (0, 1)}
+    bench.seen.committed(places, now=datetime.now(UTC) + timedelta(minutes=2))  # as a later commit would note it
+    bench.close_members()
+    with closing(sqlite3.connect(tmp_path / "log.sqlite")) as db:
+        db.execute("UPDATE committed SET offset = 0")
+        db.commit()
+    worker = bench.worker("w1")
+    for _ in range(20):
+        worker.step(timeout_s=0.1)
+    assert len(bench.ends()) == 9
+    assert set(bench.ends().values()) == {1}
+    assert "forgotten what the group had committed" in caplog.text
+    assert sum(bench.log.committed("enrich", [NAMES.raw]).values()) == 9

@@ -170,6 +170,18 @@ def commit(made: Any, *, timeout_s: float) -> None:
     _settled(made, made._transaction_manager.begin_commit(), timeout_s)  # noqa: SLF001
 
 
+def drop_offsets(made: Any, group: ConsumerGroupMetadata, *, timeout_s: float) -> None:
+    """
+    Abort an empty transaction of the *group*: its coordinator drops what it holds of this producer. Raises: KafkaError.
+
+    That is nothing, unless the coordinator has missed the end of a transaction; which no other request makes up for.
+    """
+    manager = made._transaction_manager  # noqa: SLF001
+    made.begin_transaction()
+    _settled(made, manager.send_offsets_to_transaction({}, group), timeout_s)
+    _settled(made, manager.begin_abort(), timeout_s)
+
+
 def _settled(made: Any, result: Any, timeout_s: float) -> None:
     """Wait for a step of a transaction, which the client itself would do without limit."""
     made._sender.wakeup()  # noqa: SLF001

@@ -37,6 +37,7 @@ class GroupConsumer:
         config = joining(settings, group=group, identity=identity)
         self.client: Any = kafka_clients.connect(KafkaConsumer, config, topics=tuple(subscribe))
         kafka_standing.pace(self.client)
+        self.unsettled = kafka_standing.UnsettledOffsets(self.client)
         try:
             # A leader that joins before it knows a topic's partitions assigns none of them, to anybody, until its
             # metadata are renewed: ask first.

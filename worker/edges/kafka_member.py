@@ -38,6 +38,9 @@ from worker.ports import (
 
 _LOG = logging.getLogger(__name__)
 _CLIENT_ERRORS = (KafkaError, ValueError, RuntimeError, OSError)
+UNSETTLED_S = 10.0
+"""A transaction of the living ends sooner; one that dies in it is ended by LeftOpen or by its own return."""
+DROP_S = 5.0
 _MAX_REJOINS = 5
 """So often a displaced member joins again before a commit succeeds: more, and joining does not mend it."""
 
@@ -90,6 +93,8 @@ class KafkaMember:
         self._check_alive()
         self._beat()
         self._left_open.look(self._consumer.membership().generation_id)
+        if self._consumer.unsettled.for_s() > UNSETTLED_S:
+            self._drop_offsets()
         self._recover()
         try:
             found = self._consumer.poll(timeout_s=timeout_s, max_records=max_records)
@@ -284,6 +289,19 @@ class KafkaMember:
         if producer is not None:
             self._held.add(kafka_clients.producer_epoch(producer))
             kafka_clients.discard(producer)
+
+    def _drop_offsets(self) -> None:
+        """Rid the group of offsets that wait for a transaction of ours, which has ended; the producer goes, as ever."""
+        _LOG.warning("offsets wait for the end of a transaction; dropping what is ours", extra={"group": self._group})
+        self._consumer.unsettled.again()
+        if self._producer is None:
+            self._producer = self._new_producer()
+        try:
+            kafka_clients.drop_offsets(self._producer, self._consumer.membership(), timeout_s=DROP_S)
+        except _CLIENT_ERRORS as error:
+            _LOG.warning("cannot drop offsets that wait: %s", kafka_errors.words(error))
+        finally:
+            self._abandon()
 
     def _recover(self) -> None:
         """

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from kafka.errors import UnstableOffsetCommitError
 from kafka.structs import ConsumerGroupMetadata
 
 LEAST_WAIT_S = 0.1
@@ -26,6 +27,34 @@ class Membership:
     def valid(self) -> bool:
         """A member that lost its group reports (-1, ""), and brokers do not fence exactly that."""
         return bool(self.group.generation_id >= 0 and self.group.member_id)
+
+
+class UnsettledOffsets:
+    """Since when *consumer* is not told the group's offsets because they wait for the end of a transaction."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._since: float | None = None
+        coordinator = consumer._coordinator  # noqa: SLF001
+        answered = coordinator._handle_offset_fetch_response  # noqa: SLF001
+
+        def noted(response: Any) -> Any:
+            try:
+                offsets = answered(response)
+            except UnstableOffsetCommitError:
+                self._since = self._since or time.monotonic()
+                raise
+            self._since = None
+            return offsets
+
+        coordinator._handle_offset_fetch_response = noted  # noqa: SLF001
+
+    def again(self) -> None:
+        """Count from the next answer on."""
+        self._since = None
+
+    def for_s(self) -> float:
+        """Return for how long; 0 when they do not wait."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
 
 
 def displaced(consumer: Any) -> bool:

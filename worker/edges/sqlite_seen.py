@@ -24,6 +24,7 @@ from worker.edges.seen_values import (
     DEFAULT_TTL_S,
     VERDICT_GRACE_S,
     Transaction,
+    given,
     judging,
     knowing,
     restoring,
@@ -39,7 +40,7 @@ from worker.ports import (
     UnreadableInput,
     WrongSettings,
 )
-from worker.records import Fingerprint, Published, Verdict
+from worker.records import Coordinates, Fingerprint, Published, Verdict
 
 T = TypeVar("T")
 BUSY_S = 5.0
@@ -93,6 +94,25 @@ class SqliteSeen:
             return []
         with self._marked() as connection:
             return self._run(connection, routing(versions), now=int(time.time()))
+
+    def settled(self, fingerprints: Sequence[Fingerprint]) -> Sequence[bool]:
+        if not fingerprints:
+            return []
+        with self._marked() as connection:
+            had = self._run(connection, given(fingerprints), now=int(time.time()))
+            return [
+                judged and self._passed(connection, each.raw) for each, judged in zip(fingerprints, had, strict=True)
+            ]
+
+    def _passed(self, connection: sqlite3.Connection, raw: Coordinates) -> bool:
+        """Tell whether a commit that was noted after the verdict on *raw* has passed it."""
+        key = self._name(verdict_key(raw.topic, raw.partition, raw.offset))
+        (passed,) = connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM seen JOIN marks ON marks.at > seen.touched"
+            " WHERE seen.key = ? AND marks.space = ? AND marks.topic = ? AND marks.part = ? AND marks.upto > ?)",
+            (key, self._space, raw.topic, raw.partition, raw.offset),
+        ).fetchone()
+        return bool(passed)
 
     def known(self, story: str) -> KnownStory | None:
         with self._transaction() as connection:

@@ -22,6 +22,7 @@ from worker.edges.seen_values import (
     VERDICT_GRACE_S,
     Transaction,
     Writes,
+    given,
     judging,
     knowing,
     restoring,
@@ -137,6 +138,18 @@ class ValkeySeen:
 
     def record_routes(self, versions: Sequence[RoutedVersion]) -> Sequence[tuple[str, ...]]:
         return self._run(routing(versions), self._marked()) if versions else []
+
+    def settled(self, fingerprints: Sequence[Fingerprint]) -> Sequence[bool]:
+        if not fingerprints:
+            return []
+        had = self._run(given(fingerprints), self._marked())
+        places = list(dict.fromkeys((each.raw.topic, each.raw.partition) for each in fingerprints))
+        (found,) = self._server.call(("MGET", *(self._position(*place) for place in places)))
+        passed = {place: int(value or 0) for place, value in zip(places, found, strict=True)}
+        return [
+            judged and each.raw.offset < passed[each.raw.topic, each.raw.partition]
+            for each, judged in zip(fingerprints, had, strict=True)
+        ]
 
     def known(self, story: str) -> KnownStory | None:
         return self._run(knowing(story), None)

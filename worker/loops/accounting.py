@@ -55,7 +55,8 @@ class AccountedMember:
         skipped, after = self._skipped(batch.records)
         self._member.commit(batch, outputs)
         self._next.update(after)
-        self._books.accounted(unaccounted(batch.records, outputs, self._ends), skipped)
+        due = [record for record in batch.records if not batch.went_out(record)]
+        self._books.accounted(unaccounted(due, outputs, self._ends), skipped)
 
     def rewind(self) -> None:
         self._member.rewind()

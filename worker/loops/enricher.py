@@ -19,6 +19,7 @@ from worker.enriching import NEWER_RECORD, Clock, EnricherEvents, Judged, TopicN
 from worker.loops.dead_letter_limit import DeadLetterWatch, Past, no_past
 from worker.loops.publishing import Publisher, Routed
 from worker.loops.rebuilding import Rebuilding
+from worker.loops.settled import Settled
 from worker.loops.tagging import tag
 from worker.ports import (
     Batch,
@@ -104,6 +105,7 @@ class Enricher:
         self._rebuilding = rebuilding
         self._joined = rebuilding is None
         self._held: str | None = None
+        self._settled = Settled(seen)
         # A clock that is set forward does not make the hour pass for which verdicts are kept.
         self._begun = clock.now() - timedelta(seconds=clock.monotonic())
         self._asked_at = 0.0
@@ -144,6 +146,7 @@ class Enricher:
             self._wait(f"log: {error}")
             return 0
         self._events.polled(self._member.assigned(), self._member.lag())
+        self._settled.assigned(self._member.assigned())
         if not batch.records:
             if self._failures == 0 and self._still_joined():
                 self._events.waiting(None)
@@ -206,6 +209,16 @@ class Enricher:
         """Work off *batch* and tell whether it is committed; if not, its records come again."""
         articles, refused = self._read(batch.records)
         try:
+            unsure = [_fingerprint(*item) for item in articles if self._settled.unsure(item[0])]
+            passed = self._settled.passed(unsure)
+        except SeenStoreAway as error:
+            self._store_away(error)
+            return False
+        if passed:
+            batch = replace(batch, passed=passed)
+            articles = [item for item in articles if not batch.went_out(item[0])]
+            refused = [item for item in refused if not batch.went_out(item[0])]
+        try:
             refusals = self._dead_letters.check(batch.records, refused)
         except LogUnavailable as error:
             self._member.rewind()
@@ -217,9 +230,7 @@ class Enricher:
             with self._timed("route", len(enriched)):
                 routed = self._publisher.route(enriched)
         except SeenStoreAway as error:
-            self._member.rewind()
-            self._joined = self._rebuilding is None or not isinstance(error, SeenStoreLost)
-            self._wait(f"seen store: {error}")
+            self._store_away(error)
             return False
         try:
             self._commit(batch, routed, duplicates, refused)
@@ -237,6 +248,11 @@ class Enricher:
         self._events.refusals(*self._dead_letters.keep(refusals, owned=self._member.assigned()))
         self._after_commit(batch, routed, duplicates, refused)
         return True
+
+    def _store_away(self, error: SeenStoreAway) -> None:
+        self._member.rewind()
+        self._joined = self._rebuilding is None or not isinstance(error, SeenStoreLost)
+        self._wait(f"seen store: {error}")
 
     def _commit(
         self,
@@ -340,6 +356,7 @@ class Enricher:
         offsets: dict[TopicPartition, int] = {}
         for record in batch.records:
             offsets[record.topic, record.partition] = record.offset + 1
+        self._settled.committed(offsets)
         try:
             self._seen.committed(offsets, now=self._begun + timedelta(seconds=self._clock.monotonic()))
         except SeenStoreAway as error:
