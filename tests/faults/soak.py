@@ -143,7 +143,7 @@ def _recovered(stand: Soaked, fault: Fault) -> None:
                 group = admin.describe_groups([stand.names.group])
         except (KafkaError, OSError) as away:
             group = f"the broker does not say: {away}"
-        told = stand.kafka.said(stand.names.group)
+        told = [*stand.kafka.said("metadata from __consumer_offsets", lines=16), *stand.kafka.said(stand.names.group)]
         raise AssertionError("\n".join([f"after {fault.name}: {error}; {group}", *told])) from error
 
 

@@ -35,6 +35,7 @@ class LeftOpen:
         self._members: frozenset[str] = frozenset()
         """Whom we have seen in the group. Nobody else's transactions are touched, whatever their names."""
         self._looked_at: int | None = None
+        self._tried: int | None = None
         self._due = 0.0
 
     def look(self, generation: int) -> None:
@@ -44,9 +45,9 @@ class LeftOpen:
         Never raises LogError: what fails is tried again after AGAIN_S, and without it there is still the timeout.
         """
         now = time.monotonic()
-        if generation == self._looked_at or now < self._due:
+        if generation == self._looked_at or (generation == self._tried and now < self._due):
             return
-        self._due = now + AGAIN_S
+        self._tried, self._due = generation, now + AGAIN_S
         try:
             if self._look(member=generation >= 0):
                 self._looked_at = generation

@@ -88,11 +88,11 @@ class KafkaMember:
         except LogError:
             kafka_clients.discard(self._producer)
             raise
+        self._left_open.look(-1)
 
     def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
         self._check_alive()
         self._beat()
-        self._left_open.look(self._consumer.membership().generation_id)
         if self._consumer.unsettled.for_s() > UNSETTLED_S:
             self._drop_offsets()
         self._recover()
@@ -108,6 +108,7 @@ class KafkaMember:
             raise
         finally:
             self._beat()
+        self._left_open.look(self._consumer.membership().generation_id)
         if anew := self._consumer.made_anew():
             self._begin_anew(anew)
             return Batch()
