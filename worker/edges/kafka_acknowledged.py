@@ -1,7 +1,7 @@
 """
 What a broker has acknowledged of a member's commits, and must not have forgotten.
 
-A broker that was killed has been seen to come back with offsets of its groups, and members, of a minute before. Whoever
+A broker that was killed has been seen to come back with offsets of its groups, and members, of long before. Whoever
 believes it works all of that off a second time.
 """
 
