@@ -6,8 +6,8 @@ One contract suite for each port stands in tests/contracts/ and runs against eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -88,12 +88,12 @@ class Batch:
     records: tuple[LogRecord, ...] = ()
     membership: object = None
     """The log's own; `commit` compares it with the present one."""
-    passed: Mapping[TopicPartition, int] = field(default_factory=dict)
-    """By partition: what lies before was committed once already, though it comes again."""
+    out: frozenset[Coordinates] = frozenset()
+    """Records that were committed once already, though they come again: they have their end."""
 
     def went_out(self, record: LogRecord) -> bool:
-        """Tell whether *record* has its end already, and only its offset is to be committed."""
-        return record.offset < self.passed.get((record.topic, record.partition), 0)
+        """Tell whether only the offset of *record* is to be committed."""
+        return bool(self.out) and record.coordinates in self.out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,12 +274,11 @@ class SeenStore(Protocol):
     def committed(self, offsets: Mapping[TopicPartition, int], *, now: datetime) -> None:
         """Note the group's committed offsets: verdicts below may be forgotten an hour later. Raises: SeenStoreAway."""
 
-    def settled(self, fingerprints: Sequence[Fingerprint]) -> Sequence[bool]:
+    def passed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """
-        Tell of each raw record whether its verdict was given and `committed` has passed it since: it went out.
+        Return up to where `committed` was told, as far as it is known; that may be a minute old.
 
-        True is certain; False may be said of what was committed in the last minute, or judged longer ago than an hour.
-        Raises: SeenStoreAway.
+        A hint, no proof: the log may have been made anew since. Raises: SeenStoreAway.
         """
 
     def known(self, story: str) -> KnownStory | None: ...

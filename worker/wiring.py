@@ -184,12 +184,14 @@ class Setup:
         from worker.loops.enricher import Enricher, EnricherSettings  # noqa: PLC0415
         from worker.loops.past import records_between  # noqa: PLC0415
         from worker.loops.rebuilding import Rebuilding, RebuildSettings  # noqa: PLC0415
+        from worker.loops.settled import ends_since  # noqa: PLC0415
         from worker.stages.language import detect  # noqa: PLC0415
         from worker.stages.refusals import Limits  # noqa: PLC0415
 
         classify("loaded before the first record waits for it")
         given = self.settings.worker
         output = None if output_prefix is None else replace(self.topics, prefix=output_prefix)
+        outputs = (self.topics.enriched, self.topics.duplicates, self.topics.dead_letter)
         rebuilding = None
         if identity is not None:
             rebuilding = Rebuilding(
@@ -222,4 +224,5 @@ class Setup:
                 reprocessed=reprocessed,
             ),
             past=partial(records_between, log),
+            ends=None if reprocessed else partial(ends_since, log, outputs, beat=events.beat),
         )

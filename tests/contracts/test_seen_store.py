@@ -96,24 +96,14 @@ def test_later_articles_of_a_batch_see_the_earlier(store: SeenStore) -> None:
     assert verdicts[0].first_seen == verdicts[3].first_seen == NOW
 
 
-def test_only_what_was_judged_and_then_committed_is_settled(store: SeenStore) -> None:
-    first = [seen(0, "a", "one"), seen(3, "b", "two"), seen(6, "c", "three")]
-    store.judge(first, now=NOW)
-    assert list(store.settled(first)) == [False, False, False]
-    store.committed({("news.raw", 0): 6}, now=NOW + timedelta(seconds=90))
-    assert list(store.settled(first)) == [True, True, False]
-    # Another record at the place of one that was committed, as in a topic that was made anew; and one never judged.
-    assert list(store.settled([seen(3, "else", "four"), seen(9, "d", "five")])) == [False, False]
-    assert list(store.settled([])) == []
-
-
-def test_what_was_judged_again_below_a_commit_is_not_settled_by_it(store: SeenStore) -> None:
-    """The group was set back, to where the verdicts are forgotten, and the new ones did not get into the log."""
-    store.judge([seen(9, "z", "late")], now=NOW)
-    store.committed({("news.raw", 0): 12}, now=NOW + timedelta(seconds=90))
-    again = [seen(3, "b", "two")]
-    store.judge(again, now=NOW + timedelta(seconds=180))
-    assert list(store.settled(again)) == [False]
+def test_it_tells_how_far_commits_went(store: SeenStore) -> None:
+    here, there = ("news.raw", 0), ("news.raw", 1)
+    assert dict(store.passed([here, there])) == {}
+    store.judge([seen(0, "a", "one"), seen(3, "b", "two")], now=NOW)
+    assert store.passed([here]).get(here, 0) == 0
+    store.committed({here: 4}, now=NOW + timedelta(seconds=90))
+    assert dict(store.passed([here, there])) == {here: 4}
+    assert dict(store.passed([])) == {}
 
 
 def test_an_empty_batch_has_no_verdicts(store: SeenStore) -> None:

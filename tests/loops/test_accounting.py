@@ -133,9 +133,11 @@ def test_a_failed_commit_is_not_in_the_books() -> None:
 def test_what_went_out_before_has_its_end_already() -> None:
     scene = Scene()
     records = tuple(raw(offset) for offset in (3, 4, 5))
-    scene.member.commit(Batch(records=records, passed={(NAMES.raw, 0): 5}), [end(5)])
+    scene.member.commit(
+        Batch(records=records, out=frozenset({records[0].coordinates, records[1].coordinates})), [end(5)]
+    )
     assert scene.heard.wrong == []
-    scene.member.commit(Batch(records=records, passed={(NAMES.raw, 0): 4}), [end(5)])
+    scene.member.commit(Batch(records=records, out=frozenset({records[0].coordinates})), [end(5)])
     assert scene.heard.wrong == ["news.raw/0/4"]
 
 

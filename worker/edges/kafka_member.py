@@ -93,8 +93,6 @@ class KafkaMember:
     def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
         self._check_alive()
         self._beat()
-        if self._consumer.unsettled.for_s() > UNSETTLED_S:
-            self._drop_offsets()
         self._recover()
         try:
             found = self._consumer.poll(timeout_s=timeout_s, max_records=max_records)
@@ -295,8 +293,6 @@ class KafkaMember:
         """Rid the group of offsets that wait for a transaction of ours, which has ended; the producer goes, as ever."""
         _LOG.warning("offsets wait for the end of a transaction; dropping what is ours", extra={"group": self._group})
         self._consumer.unsettled.again()
-        if self._producer is None:
-            self._producer = self._new_producer()
         try:
             kafka_clients.drop_offsets(self._producer, self._consumer.membership(), timeout_s=DROP_S)
         except _CLIENT_ERRORS as error:
@@ -313,6 +309,9 @@ class KafkaMember:
         try:
             self._settle_fence()
             if self._producer is None:
+                self._producer = self._new_producer()
+            if self._consumer.unsettled.for_s() > UNSETTLED_S:
+                self._drop_offsets()
                 self._producer = self._new_producer()
             if self._must_rewind:
                 self._rewinds += 1

@@ -129,7 +129,7 @@ class KafkaTopics:
             last = self._transaction(identity)
             if last is None or last.transaction_timeout_ms == SETTLING_TIMEOUT_MS:
                 return None
-            if last.state not in _ABORTING:  # workers abort by fencing alone
+            if last.state not in _ABORTING:  # workers abort by fencing alone, or right before they begin anew
                 return last.producer_id, last.producer_epoch
             if time.monotonic() > deadline:
                 return None
@@ -148,7 +148,8 @@ class KafkaTopics:
             if described["error"] is not None:  # the client does not raise it, and shows no members
                 code = int(re.findall(r"\[Error (-?\d+)\]", described["error"])[0])
                 raise for_code(code)(described["error"])
-            return frozenset(member["group_instance_id"] for member in described["members"])
+            names = (member["group_instance_id"] for member in described["members"])
+            return frozenset(name for name in names if name)  # a member that is not static is no worker
 
         try:
             return self._ask(ask, f"listing members of {group}", timeout_s=_SOON_S)

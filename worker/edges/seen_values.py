@@ -77,18 +77,6 @@ def judging(fingerprints: Sequence[Fingerprint], now: datetime) -> Transaction[l
     return run
 
 
-def given(fingerprints: Sequence[Fingerprint]) -> Transaction[list[bool]]:
-    """Return the transaction that tells which raw records have had their verdict; it writes nothing."""
-
-    def run(fetch: Fetch) -> tuple[list[bool], Writes]:
-        raws = [fingerprint.raw for fingerprint in fingerprints]
-        values = fetch([verdict_key(raw.topic, raw.partition, raw.offset) for raw in raws])
-        memory = Memory({raw: _verdict(value) for raw, value in zip(raws, values, strict=True) if value is not None})
-        return [memory.verdict(each.raw, each.story) is not None for each in fingerprints], Writes()
-
-    return run
-
-
 def restoring(published: Sequence[Published]) -> Transaction[None]:
     """Return the transaction that remembers verdicts which were given before the store was lost, with their routes."""
     routed = [

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,6 @@ from worker.edges.seen_values import (
     DEFAULT_TTL_S,
     VERDICT_GRACE_S,
     Transaction,
-    given,
     judging,
     knowing,
     restoring,
@@ -40,7 +39,7 @@ from worker.ports import (
     UnreadableInput,
     WrongSettings,
 )
-from worker.records import Coordinates, Fingerprint, Published, Verdict
+from worker.records import Fingerprint, Published, Verdict
 
 T = TypeVar("T")
 BUSY_S = 5.0
@@ -95,24 +94,12 @@ class SqliteSeen:
         with self._marked() as connection:
             return self._run(connection, routing(versions), now=int(time.time()))
 
-    def settled(self, fingerprints: Sequence[Fingerprint]) -> Sequence[bool]:
-        if not fingerprints:
-            return []
-        with self._marked() as connection:
-            had = self._run(connection, given(fingerprints), now=int(time.time()))
-            return [
-                judged and self._passed(connection, each.raw) for each, judged in zip(fingerprints, had, strict=True)
-            ]
-
-    def _passed(self, connection: sqlite3.Connection, raw: Coordinates) -> bool:
-        """Tell whether a commit that was noted after the verdict on *raw* has passed it."""
-        key = self._name(verdict_key(raw.topic, raw.partition, raw.offset))
-        (passed,) = connection.execute(
-            "SELECT EXISTS (SELECT 1 FROM seen JOIN marks ON marks.at > seen.touched"
-            " WHERE seen.key = ? AND marks.space = ? AND marks.topic = ? AND marks.part = ? AND marks.upto > ?)",
-            (key, self._space, raw.topic, raw.partition, raw.offset),
-        ).fetchone()
-        return bool(passed)
+    def passed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        with self._transaction() as connection:
+            marks = connection.execute(
+                "SELECT topic, part, max(upto) FROM marks WHERE space = ? GROUP BY topic, part", (self._space,)
+            ).fetchall()
+        return {(topic, part): upto for topic, part, upto in marks if (topic, part) in partitions}
 
     def known(self, story: str) -> KnownStory | None:
         with self._transaction() as connection:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -22,7 +22,6 @@ from worker.edges.seen_values import (
     VERDICT_GRACE_S,
     Transaction,
     Writes,
-    given,
     judging,
     knowing,
     restoring,
@@ -139,17 +138,11 @@ class ValkeySeen:
     def record_routes(self, versions: Sequence[RoutedVersion]) -> Sequence[tuple[str, ...]]:
         return self._run(routing(versions), self._marked()) if versions else []
 
-    def settled(self, fingerprints: Sequence[Fingerprint]) -> Sequence[bool]:
-        if not fingerprints:
-            return []
-        had = self._run(given(fingerprints), self._marked())
-        places = list(dict.fromkeys((each.raw.topic, each.raw.partition) for each in fingerprints))
-        (found,) = self._server.call(("MGET", *(self._position(*place) for place in places)))
-        passed = {place: int(value or 0) for place, value in zip(places, found, strict=True)}
-        return [
-            judged and each.raw.offset < passed[each.raw.topic, each.raw.partition]
-            for each, judged in zip(fingerprints, had, strict=True)
-        ]
+    def passed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        if not partitions:
+            return {}
+        (found,) = self._server.call(("MGET", *(self._position(*place) for place in partitions)))
+        return {place: int(value) for place, value in zip(partitions, found, strict=True) if value is not None}
 
     def known(self, story: str) -> KnownStory | None:
         return self._run(knowing(story), None)

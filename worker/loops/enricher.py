@@ -19,7 +19,7 @@ from worker.enriching import NEWER_RECORD, Clock, EnricherEvents, Judged, TopicN
 from worker.loops.dead_letter_limit import DeadLetterWatch, Past, no_past
 from worker.loops.publishing import Publisher, Routed
 from worker.loops.rebuilding import Rebuilding
-from worker.loops.settled import Settled
+from worker.loops.settled import Ends, Settled
 from worker.loops.tagging import tag
 from worker.ports import (
     Batch,
@@ -86,9 +86,12 @@ class Enricher:
         events: EnricherEvents,
         settings: EnricherSettings,
         past: Past = no_past,
+        ends: Ends | None = None,
         rebuilding: Rebuilding | None = None,
     ) -> None:
         """
+        *ends*: finds what went out already, should the log forget what was committed.
+
         *past*: reads again what came before, to know how much of it would be refused.
 
         *rebuilding*: joins the seen store and brings a lost one back; without it the store is joined, or its own.
@@ -105,7 +108,7 @@ class Enricher:
         self._rebuilding = rebuilding
         self._joined = rebuilding is None
         self._held: str | None = None
-        self._settled = Settled(seen)
+        self._settled = Settled(seen, ends)
         # A clock that is set forward does not make the hour pass for which verdicts are kept.
         self._begun = clock.now() - timedelta(seconds=clock.monotonic())
         self._asked_at = 0.0
@@ -207,17 +210,16 @@ class Enricher:
 
     def _enrich(self, batch: Batch) -> bool:
         """Work off *batch* and tell whether it is committed; if not, its records come again."""
-        articles, refused = self._read(batch.records)
         try:
-            unsure = [_fingerprint(*item) for item in articles if self._settled.unsure(item[0])]
-            passed = self._settled.passed(unsure)
+            batch = replace(batch, out=self._settled.went_out(batch.records))
         except SeenStoreAway as error:
             self._store_away(error)
             return False
-        if passed:
-            batch = replace(batch, passed=passed)
-            articles = [item for item in articles if not batch.went_out(item[0])]
-            refused = [item for item in refused if not batch.went_out(item[0])]
+        except LogUnavailable as error:
+            self._member.rewind()
+            self._wait(f"log: {error}")
+            return False
+        articles, refused = self._read([record for record in batch.records if not batch.went_out(record)])
         try:
             refusals = self._dead_letters.check(batch.records, refused)
         except LogUnavailable as error:
@@ -356,7 +358,7 @@ class Enricher:
         offsets: dict[TopicPartition, int] = {}
         for record in batch.records:
             offsets[record.topic, record.partition] = record.offset + 1
-        self._settled.committed(offsets)
+        self._settled.committed(offsets, batch.out)
         try:
             self._seen.committed(offsets, now=self._begun + timedelta(seconds=self._clock.monotonic()))
         except SeenStoreAway as error:
