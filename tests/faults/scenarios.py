@@ -9,10 +9,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from tests.faults import (
     clock,
@@ -125,6 +128,26 @@ def broker_restarted(stand: Stand, *, clean: bool) -> None:
             stand.kafka.start()
             stand.recovered(stand.progress.mark(), within_s=60, every_partition=True)
             stand.all_alive(workers)
+
+
+def offsets_forgotten(stand: Stand) -> None:
+    """T3: what a broker may do that was killed: it comes back with older offsets; and both workers start anew."""
+    with stand.load():
+        workers = stand.steady(2)
+        for _ in range(1 if stand.short else 5):
+            time.sleep(stand.random.uniform(2.0, 4.0))
+            for worker in workers:
+                stand.stop(worker)
+            asked = stand.progress.mark()
+            older = {
+                TopicPartition(stand.names.raw, part): OffsetAndMetadata(stand.random.randrange(offset), "", -1)
+                for part, offset in asked.offsets.items()
+            }
+            with closing(KafkaAdminClient(bootstrap_servers=stand.kafka.bootstrap)) as admin:
+                admin.alter_group_offsets(stand.names.group, older)
+            stand.times += 1
+            workers = [stand.worker(index) for index in range(2)]
+            stand.recovered(asked, within_s=START_S, every_partition=True)
 
 
 def broker_frozen(stand: Stand) -> None:
@@ -288,6 +311,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         cause=lambda stand: broker_restarted(stand, clean=False),
         own=True,
     ),
+    Scenario(name="T3-forgets", fault="group's offsets set back, all workers anew", cause=offsets_forgotten),
     Scenario(name="T4", fault="broker frozen 20 to 60 s", cause=broker_frozen, own=True),
     Scenario(name="T5", fault="worker frozen beyond its session", cause=worker_frozen),
     Scenario(name="T6", fault="rebalance storm", cause=rebalance_storm),
