@@ -33,6 +33,7 @@ from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_settings import KafkaSettings
 from worker.edges.kafka_standing import Membership
 from worker.edges.process import ExitCode
+from worker.loops.settled import ends_since
 from worker.ports import (
     Batch,
     Fenced,
@@ -349,6 +350,16 @@ def test_a_batch_in_a_codec_that_we_lack_stops_the_member_for_good(
         next_batch(member)
     with pytest.raises(UnreadableInput):
         member.poll(timeout_s=0.2)
+
+
+def test_an_output_that_cannot_be_unpacked_hides_what_went_out_and_stops_nobody(
+    log: KafkaLog, topic_prefix: str, settings: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = topic_prefix + "out"
+    configure(settings, out, {"compression.type": "snappy"})
+    fill(log, out, b"v")
+    assert ends_since(log, [out], 0, beat=lambda: None) == {}
+    assert "not all that went out can be read" in caplog.text
 
 
 def test_a_broker_that_falls_silent_in_a_transaction_costs_the_transaction_not_the_batch(

@@ -92,7 +92,7 @@ def killed_at_random(stand: Stand, kills: int, per_second: float) -> None:
 
 
 def taken_over(stand: Stand) -> None:
-    """T1: killed, once in the middle of a transaction, and not back: the other worker takes its partitions."""
+    """T1: killed, twice in the middle of a transaction, and not back: the other worker takes its partitions."""
     with stand.load():
         workers = stand.steady(2)
         _others_go_on(stand, stand.kill(workers[0]))

@@ -106,14 +106,14 @@ class KafkaMember:
             raise
         finally:
             self._beat()
-        self._left_open.look(self._consumer.membership().generation_id)
+        membership = Membership(group=self._consumer.membership(), rewinds=self._rewinds)
+        self._left_open.look(membership.group.generation_id)
         if anew := self._consumer.made_anew():
             self._begin_anew(anew)
             return Batch()
         if self._acknowledged.behind(found):
             self.rewind()
             return Batch()
-        membership = Membership(group=self._consumer.membership(), rewinds=self._rewinds)
         self._follow_assignment(found)
         if not found:
             return Batch()

@@ -148,8 +148,9 @@ class Enricher:
         except LogUnavailable as error:
             self._wait(f"log: {error}")
             return 0
-        self._events.polled(self._member.assigned(), self._member.lag())
-        self._settled.assigned(self._member.assigned())
+        assigned = self._member.assigned()
+        self._events.polled(assigned, self._member.lag())
+        self._settled.assigned(assigned)
         if not batch.records:
             if self._failures == 0 and self._still_joined():
                 self._events.waiting(None)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from worker import wire
-from worker.ports import Log, LogRecord, SeenStore, TopicPartition
+from worker.ports import Log, LogRecord, SeenStore, TopicPartition, UnreadableInput
 from worker.records import Coordinates
 
 _LOG = logging.getLogger(__name__)
@@ -56,10 +56,15 @@ class Settled:
             at = {"topic": odd[0].topic, "partition": odd[0].partition, "offset": odd[0].offset}
             _LOG.error("the log may have forgotten what the group had committed; looking for what went out", extra=at)
             self._ends, self._since = self._read(since), since
+        if not self._ends:
+            return frozenset()
         # Written later than the raw record: else the end of another one, at the same place of a topic since made anew.
-        return frozenset(
+        out = frozenset(
             record.coordinates for record in unsure if self._ends.get(record.coordinates, -1) >= record.timestamp_ms
         )
+        if out:
+            _LOG.warning("went out before; only their offsets are committed", extra={"records": len(out)})
+        return out
 
     def committed(self, offsets: Mapping[TopicPartition, int], out: frozenset[Coordinates]) -> None:
         """Note the *offsets* that a batch was committed up to, of which *out* had gone out before."""
@@ -73,7 +78,11 @@ class Settled:
 
 
 def ends_since(log: Log, topics: Collection[str], since_ms: int, *, beat: Callable[[], None]) -> dict[Coordinates, int]:
-    """Read the output *topics*; see Ends. What a replay wrote is no end. Raises: LogError."""
+    """
+    Read the output *topics*; see Ends. What a replay wrote is no end.
+
+    Ends early, and says so, after MOST_S or at what cannot be unpacked. Raises: LogError.
+    """
     found: dict[Coordinates, int] = {}
     deadline = time.monotonic() + MOST_S
     reader = log.reader(list(topics), from_ms=since_ms)
@@ -89,6 +98,8 @@ def ends_since(log: Log, topics: Collection[str], since_ms: int, *, beat: Callab
                 raw = wire.raw_coordinates(record.headers)
                 if raw is not None and wire.header(record.headers, "reprocessed") is None:
                     found[raw] = max(record.timestamp_ms, found.get(raw, 0))
+    except UnreadableInput as error:
+        _LOG.error("not all that went out can be read: %s", error, extra={"found": len(found)})
     finally:
         reader.close()
     return found
