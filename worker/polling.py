@@ -119,6 +119,10 @@ class FetchFailed:
     status: int | None = None
 
 
+class RemoteAway(Exception):
+    """A configured file at an address cannot be had now; says why."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedFeed:
     """A feed's document, understood."""

@@ -244,7 +244,8 @@ def _continued(
 def _compile(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, int, int]]) -> _Pattern:
     """Work out what *word* says for each owner; *spans* are all the patterns inside it, itself included."""
     own = parts[word]
-    within = _inside(word, parts, [span for span in spans if span[0] != word])
+    others_inside = [span for span in spans if span[0] != word] if len(spans) > 1 else []
+    within = _inside(word, parts, others_inside) if others_inside else []
     exact = {p.owner for p in own if p.rest is None}
     wild = {p.owner for p in own if p.rest == ""}
 
@@ -301,7 +302,10 @@ def _inside(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, 
                     candidates.append(_Inside(part, start, end, at_edge=end == len(word)))
             elif not part.rest:
                 candidates.append(_Inside(part, start, end))
-            elif match := _compiled(_LETTERS + _expression(part.rest)).match(word, end):
+            # Few have what follows in them at all, and to compile an expression costs more than all else here.
+            elif all(piece in word for piece in part.rest.split("*")) and (
+                match := _compiled(_LETTERS + _expression(part.rest)).match(word, end)
+            ):
                 candidates.append(_Inside(part, start, match.end()))
     chosen: dict[int, list[_Inside]] = {}
     for candidate in sorted(candidates, key=lambda c: (c.start, -c.end)):

@@ -88,38 +88,39 @@ def build_gazetteer(rules: RegionRules) -> Gazetteer:
         else:
             gated.setdefault(alias.text, []).append(alias)
     named: dict[str, list[int]] = {}
-    doubtful: dict[str, bool] = {}
-    for text, number, doubt in rules.place_aliases:
+    plain: set[str] = set()
+    for text, number, doubtful in rules.place_aliases:
         known = named.setdefault(text, [])
         if number not in known:
             known.append(number)
-        doubtful[text] = doubtful.get(text, True) and doubt
+        if not doubtful:
+            plain.add(text)
     places = rules.places
     rank = [-_prominence(place) for place in places]
-    entries: list[Entry] = []
+    safe = [is_safe(place) for place in places]
     patterns = list(dict.fromkeys([*countries, *gated, *named]))
+    entries: list[Entry] = []
+    upper: dict[str, int] = {}
     for text in patterns:
         country, numbers = countries.get(text), named.get(text, ())
         if country is not None and not country.codes:
             numbers = ()
         by_rank = tuple(sorted(numbers, key=rank.__getitem__)) if len(numbers) > 1 else tuple(numbers)
-        doubt = doubtful.get(text, False)
-        sure = bool(by_rank) and not doubt and is_safe(places[by_rank[0]]) and not _rivals(by_rank, places)
+        doubt = text in named and text not in plain
+        names_large = bool(by_rank) and not doubt and safe[by_rank[0]]
+        if "A" <= text[0] <= "Я" and (names_large if country is None else country.in_caps):
+            upper.setdefault(text.upper(), len(entries))
         entries.append(
             Entry(
                 alias=country,
-                gated=tuple(gated.get(text, ())),
+                gated=tuple(gated[text]) if text in gated else (),
                 places=by_rank,
                 doubtful=doubt,
-                sure=sure,
+                sure=names_large and not _rivals(by_rank, places),
                 after=re.compile(country.after) if country and country.after else None,
                 before=re.compile(f"(?:{country.before})$") if country and country.before else None,
             )
         )
-    upper: dict[str, int] = {}
-    for number, (text, entry) in enumerate(zip(patterns, entries, strict=True)):
-        if "A" <= text[0] <= "Я" and _in_caps(entry, places):
-            upper.setdefault(text.upper(), number)
     return Gazetteer(
         automaton=_automaton(patterns),
         entries=tuple(entries),
@@ -133,12 +134,6 @@ def _prominence(place: Place) -> int:
     if place.kind == "d":
         return 3_000_000 if place.country in _MAJOR else 100_000
     return place.population + (5_000_000 if place.kind == "C" else 0)
-
-
-def _in_caps(entry: Entry, places: tuple[Place, ...]) -> bool:
-    if entry.alias is not None:
-        return entry.alias.in_caps
-    return bool(entry.places) and not entry.doubtful and is_safe(places[entry.places[0]])
 
 
 def is_safe(place: Place) -> bool:

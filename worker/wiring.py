@@ -88,10 +88,11 @@ class Setup:
         """Return where the rules come from."""
         if self._taxonomy_source is None:
             from worker.edges import taxonomy_source  # noqa: PLC0415
-            from worker.edges.remote_file import RemoteFile  # noqa: PLC0415
 
             given = self.settings.taxonomy
             if given.url:
+                from worker.edges.remote_file import RemoteFile  # noqa: PLC0415
+
                 remote = RemoteFile(
                     given.url,
                     private=given.private,

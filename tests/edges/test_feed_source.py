@@ -14,8 +14,9 @@ from tests.support.web import Answer, Site, site
 from worker.edges.feed_settings import Defaults
 from worker.edges.feed_source import MAX_BYTES, FileSource, UrlSource
 from worker.edges.fetch import FetchSettings
-from worker.edges.remote_file import RemoteAway, RemoteFile
+from worker.edges.remote_file import RemoteFile
 from worker.edges.yaml_file import FileFaults
+from worker.polling import RemoteAway
 
 P = ParamSpec("P")
 ONE = b"feeds:\n  - {id: quay, url: 'https://example.org/quay.xml'}\n"

@@ -15,9 +15,10 @@ from typing import ClassVar
 import pytest
 
 from worker.edges.fetch import FetchSettings
-from worker.edges.remote_file import RemoteAway, RemoteFile
+from worker.edges.remote_file import RemoteFile
 from worker.edges.taxonomy_source import MAX_BYTES, MAX_UNPACKED, ArchiveSource, FolderSource
 from worker.edges.yaml_file import FileFaults
+from worker.polling import RemoteAway
 
 ROUTES = "routes:\n  - {name: ferries, when: {topic: ferries}}\n"
 TOPIC = "names: {en: Ferries}\nterms: {en: {5: [ferry]}}\n"

@@ -9,12 +9,13 @@ import socket
 from functools import partial
 
 from worker.commands.taxonomy_watch import TaxonomyWatch
+from worker.edges import language_model
 from worker.edges.process import ExitCode
-from worker.edges.remote_file import RemoteAway
 from worker.edges.status_board import WORKER_COUNTERS, counts_of
 from worker.edges.worker_events import WorkerEvents
 from worker.edges.yaml_file import FileFaults
 from worker.loops.accounting import AccountedMember
+from worker.polling import RemoteAway
 from worker.ports import Member, SeenStore
 from worker.service import Service, parent_option, serving
 from worker.stores import check_stores, ensure_topics, topic_specs
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     with setup(args) as context:
         settings = context.settings
         check_stores(settings, one_machine=args.one_machine)
+        language_model.prefetch()
         with serving(settings, parent=args.parent) as service:
             # Rules of an address may come later; those of a folder are right or a fault of the settings.
             besides = (RemoteAway, FileFaults) if settings.taxonomy.url else ()

@@ -6,10 +6,10 @@ import asyncio
 import logging
 
 from worker.edges.feed_source import Feeds, FeedSource
-from worker.edges.remote_file import RemoteAway
 from worker.edges.yaml_file import FileFaults
 from worker.loops.poller import Poller
 from worker.metrics import Metrics
+from worker.polling import RemoteAway
 from worker.service import Service
 
 logger = logging.getLogger(__name__)

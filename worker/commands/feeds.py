@@ -17,9 +17,9 @@ from worker.edges.clock import SystemClock
 from worker.edges.fetch import HttpFetcher
 from worker.edges.logging_setup import one_line
 from worker.edges.process import ExitCode
-from worker.edges.remote_file import RemoteAway
 from worker.feed_config import FeedConfig
 from worker.loops.feed_check import FeedReport, check_feed
+from worker.polling import RemoteAway
 from worker.wiring import Setup, add_common, setup
 
 EXAMPLES = """\

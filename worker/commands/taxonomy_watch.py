@@ -6,10 +6,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 
-from worker.edges.remote_file import RemoteAway
 from worker.edges.taxonomy_source import TaxonomySource
 from worker.edges.yaml_file import FileFaults
 from worker.metrics import Metrics
+from worker.polling import RemoteAway
 from worker.ports import LogUnavailable, WrongSettings
 from worker.ruleset import Taxonomy
 

@@ -18,10 +18,10 @@ from typing import Protocol
 
 from worker.edges import feed_list
 from worker.edges.feed_settings import Defaults
-from worker.edges.remote_file import RemoteAway, RemoteFile
+from worker.edges.remote_file import RemoteFile
 from worker.edges.yaml_file import Fault, FileFaults
 from worker.feed_config import FeedConfig
-from worker.polling import Fetched
+from worker.polling import Fetched, RemoteAway
 
 logger = logging.getLogger(__name__)
 Feeds = tuple[FeedConfig, ...]

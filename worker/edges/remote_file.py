@@ -6,11 +6,7 @@ import hashlib
 
 from worker.edges import guard
 from worker.edges.fetch import FetchSettings, HttpFetcher
-from worker.polling import Fetched, FetchFailed, FetchRequest, NotModified
-
-
-class RemoteAway(Exception):
-    """The file cannot be had now; says why."""
+from worker.polling import Fetched, FetchFailed, FetchRequest, NotModified, RemoteAway
 
 
 class RemoteFile:

@@ -19,13 +19,15 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from worker.edges.remote_file import RemoteAway, RemoteFile
 from worker.edges.taxonomy import load_taxonomy, taxonomy_version
 from worker.edges.yaml_file import Fault, FileFaults
-from worker.polling import Fetched
+from worker.polling import Fetched, RemoteAway
 from worker.ruleset import Taxonomy
+
+if TYPE_CHECKING:  # a worker whose rules lie in a folder needs no HTTP client
+    from worker.edges.remote_file import RemoteFile
 
 logger = logging.getLogger(__name__)
 MAX_BYTES = 16 * 1024 * 1024
