@@ -3,7 +3,8 @@ Stops the worker before a fault of ours drains the input into the dead letters.
 
 Nothing is remembered between processes. What came before the first refusal of a partition is read from the input
 again and asked of the code that runs now: so a worker that is started again and again meets its limit again and writes
-nothing more, one with a bad release meets it at once, and a mended one starts afresh. Why: docs/decisions.md.
+nothing more, one with a bad release meets it at once, and a mended one starts afresh. The last few records are asked
+first, and where hardly any of them is refused, none but them. Why: docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from worker.stages.refusals import Limits, Refusals, follow
 
 Past = Callable[[TopicPartition, int, int], Iterable[LogRecord]]
 """Reads what is left of a partition from one offset to before another. Raises: LogUnavailable."""
+GLANCE = 64
+"""So many records before the first refusal tell whether all of the window has to be read again."""
 Known = Mapping[TopicPartition, Refusals]
 
 
@@ -65,7 +68,8 @@ class DeadLetterWatch:
                 continue
             offsets = [record.offset for record in records if (record.topic, record.partition) == place]
             judged = [(offset, offset in bad[place]) for offset in offsets]
-            after[place], excess = follow(self._before(place, first[place]), judged, self._limits)
+            before = self._before(place, first[place], refused=len(bad[place]), judged=len(judged))
+            after[place], excess = follow(before, judged, self._limits)
             if excess is not None:
                 raise DeadLetterLimit(_told(place, excess, refused))
         return after
@@ -79,10 +83,26 @@ class DeadLetterWatch:
             max((each.share(self._limits) for each in known), default=0.0),
         )
 
-    def _before(self, place: TopicPartition, offset: int) -> Refusals:
-        """Return what is known up to *offset*; from the input itself where this process has not seen enough of it."""
+    def _before(self, place: TopicPartition, offset: int, *, refused: int, judged: int) -> Refusals:
+        """
+        Return what is known up to *offset*; from the input itself where this process has not seen enough of it.
+
+        Enough is a glance when little of it is refused, also together with the *judged* records that follow.
+        """
+        known = self._last(place, offset, GLANCE)
+        seen = min(offset - known.since, self._limits.window)
+        if self._few(len(known.refused), seen) and self._few(len(known.refused) + refused, seen + judged):
+            return known
+        return self._last(place, offset, self._limits.window)
+
+    def _few(self, refused: int, seen: int) -> bool:
+        """Tell whether no more than half of the share that is allowed was *refused*."""
+        return 2 * refused <= self._limits.share * seen
+
+    def _last(self, place: TopicPartition, offset: int, count: int) -> Refusals:
+        """Return what is known of the last *count* offsets at least, or of more."""
         known = self._known.get(place)
-        start = max(0, offset - self._limits.window)
+        start = max(0, offset - count)
         if known is not None and known.next == offset and known.since <= start:
             return known
         past = [(record.offset, self._refuses(record)) for record in self._past(place, start, offset)]
