@@ -54,10 +54,11 @@ class _Tail:
     """What may follow a pattern to complete terms of one owner."""
 
     owner: int
-    follows: str
-    """An expression. Compiled when first needed: to compile all took a quarter of the time of loading the rules."""
+    follows: re.Pattern[str]
     terms: tuple[int, ...]
     """By group of `follows`; -1 for a silent one."""
+    plain: bool
+    """`follows` stands behind the rest of the word, and the rest of its own last word belongs to it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,14 +232,21 @@ def _continued(
 ) -> list[tuple[int, int, int]]:
     """Return the terms that the words behind *end* complete; *used* gets by owner how far its text is used up."""
     found = []
+    word_end = _word_end(text, end)
     for tail in tails:
-        match = _compiled(tail.follows).match(text, end)
+        match = tail.follows.match(text, word_end if tail.plain else end)
         if match and used.get(tail.owner, 0) <= start:
-            used[tail.owner] = match.end()
+            stop = used[tail.owner] = _word_end(text, match.end()) if tail.plain else match.end()
             term = tail.terms[(match.lastindex or 1) - 1]
             if term >= 0:
-                found.append((term, start, match.end()))
+                found.append((term, start, stop))
     return found
+
+
+def _word_end(text: str, end: int) -> int:
+    """Return where the letters end that follow *end*, if any do."""
+    match = _REST_OF_WORD.match(text, end)
+    return match.end() if match else end
 
 
 def _compile(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, int, int]]) -> _Pattern:
@@ -277,17 +285,23 @@ def _compile(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str,
 def _tail(owner: int, parts: list[_Part]) -> _Tail:
     """Build the expression that finds the longest continuation first."""
     ordered = sorted(parts, key=lambda part: -len(part.rest or ""))
+    rests = [part.rest or "" for part in ordered]
+    # To compile the class of letters costs more than all else, and most need it at neither end: no rest that begins
+    # with anything but a letter can begin within the letters before it.
+    plain = all("*" not in rest.rstrip("*") and not _REST_OF_WORD.fullmatch(rest[0]) for rest in rests)
+    either = "|".join(f"({_expression(rest.rstrip('*') if plain else rest, ends=rest[-1] != '*')})" for rest in rests)
     return _Tail(
         owner=owner,
-        follows=_LETTERS + "(?:" + "|".join(f"({_expression(p.rest or '')})" for p in ordered) + ")",
+        follows=_compiled(f"(?:{either})" if plain else f"{_LETTERS}(?:{either})"),
         terms=tuple(-1 if p.silent else p.number for p in ordered),
+        plain=plain,
     )
 
 
-def _expression(rest: str) -> str:
-    """Return the expression of what follows the first `*`."""
+def _expression(rest: str, *, ends: bool) -> str:
+    """Return the expression of what follows the first `*`; *ends*: the word must not go on."""
     body = _LETTERS.join(re.escape(piece) for piece in rest.split("*"))
-    return body if rest.endswith("*") else body + r"(?!\w)"
+    return body + r"(?!\w)" if ends else body
 
 
 def _inside(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, int, int]]) -> list[_Inside]:
@@ -304,7 +318,7 @@ def _inside(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, 
                 candidates.append(_Inside(part, start, end))
             # Few have what follows in them at all, and to compile an expression costs more than all else here.
             elif all(piece in word for piece in part.rest.split("*")) and (
-                match := _compiled(_LETTERS + _expression(part.rest)).match(word, end)
+                match := _compiled(_LETTERS + _expression(part.rest, ends=part.rest[-1] != "*")).match(word, end)
             ):
                 candidates.append(_Inside(part, start, match.end()))
     chosen: dict[int, list[_Inside]] = {}
