@@ -16,19 +16,26 @@ class Usage:
     threads: int
     fds: int
     rss_kib: int
+    own_kib: int
+    """Of that, what is no page of a file: only this can leak."""
 
     def __str__(self) -> str:
-        return f"{self.threads} threads, {self.fds} fds, {self.rss_kib / 1024:.1f} MiB"
+        return (
+            f"{self.threads} threads, {self.fds} fds, {self.rss_kib / 1024:.1f} MiB"
+            f" ({self.own_kib / 1024:.1f} of its own)"
+        )
 
 
 def usage(pid: int) -> Usage:
     """Return what process *pid* holds now. Raises: OSError: it is gone."""
     folder = Path(f"/proc/{pid}")
-    pages = int((folder / "statm").read_text("ascii").split()[1])
+    resident, of_files = map(int, (folder / "statm").read_text("ascii").split()[1:3])
+    kib = os.sysconf("SC_PAGE_SIZE") // 1024
     return Usage(
         threads=len(list((folder / "task").iterdir())),
         fds=len(list((folder / "fd").iterdir())),
-        rss_kib=pages * os.sysconf("SC_PAGE_SIZE") // 1024,
+        rss_kib=resident * kib,
+        own_kib=(resident - of_files) * kib,
     )
 
 
