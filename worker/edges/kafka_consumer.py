@@ -37,6 +37,7 @@ class GroupConsumer:
         config = joining(settings, group=group, identity=identity)
         self.client: Any = kafka_clients.connect(KafkaConsumer, config, topics=tuple(subscribe))
         kafka_standing.pace(self.client)
+        self._fresh = kafka_standing.FreshOffsets(self.client)
         self.unsettled = kafka_standing.UnsettledOffsets(self.client)
         try:
             # A leader that joins before it knows a topic's partitions assigns none of them, to anybody, until its
@@ -80,6 +81,7 @@ class GroupConsumer:
 
     def committed(self, partition: TopicPartition) -> int | None:
         """Return the group's offset, as the broker has it. Raises: LogUnavailable and worse."""
+        self._fresh.forget()
         try:
             offset: int | None = self.client.committed(partition, timeout_ms=self._settings.request_timeout_ms)
         except KafkaError as error:

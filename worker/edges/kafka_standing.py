@@ -57,6 +57,34 @@ class UnsettledOffsets:
         return 0.0 if self._since is None else time.monotonic() - self._since
 
 
+class FreshOffsets:
+    """
+    Sees to it that *consumer* goes on from where its group stands, not from where it stood when it asked.
+
+    An answer that comes after a poll has given up is kept, and taken when offsets of just the same partitions are
+    wanted again: also when others have owned them, and committed, in between.
+    """
+
+    def __init__(self, consumer: Any) -> None:
+        self._coordinator = consumer._coordinator  # noqa: SLF001
+        self._asked_in: tuple[int, str] | None = None
+        fetch = self._coordinator.fetch_committed_offsets_async
+
+        async def fresh(partitions: Any, timeout_ms: Any = None) -> Any:
+            generation = self._coordinator._generation  # noqa: SLF001
+            asking_in = (generation.generation_id, generation.member_id)
+            if asking_in != self._asked_in:
+                self.forget()
+                self._asked_in = asking_in
+            return await fetch(partitions, timeout_ms=timeout_ms)
+
+        self._coordinator.fetch_committed_offsets_async = fresh
+
+    def forget(self) -> None:
+        """Ask anew next time; within a generation answers may be waited for across polls."""
+        self._coordinator._offset_fetch_futures.clear()  # noqa: SLF001
+
+
 def displaced(consumer: Any) -> bool:
     """
     Tell whether another process has joined under the identity of *consumer*; an idle one would else wait for ever.
