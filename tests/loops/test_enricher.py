@@ -26,7 +26,7 @@ from worker.edges.valkey_seen import ValkeySeen
 from worker.enriching import Judged, SilentEvents, TopicNames
 from worker.loops import enricher
 from worker.loops.dead_letter_limit import DeadLetterLimit
-from worker.loops.enricher import Enricher, EnricherSettings
+from worker.loops.enricher import FIRST_BATCH, Enricher, EnricherSettings
 from worker.loops.past import records_between
 from worker.loops.settled import Settled, ends_since
 from worker.ports import Fenced, LogRecord, Member, NewRecord, RecordTooLarge, SeenStore, TopicPartition, TopicSpec
@@ -347,6 +347,16 @@ def bad(number: int, key: bytes = b"k") -> NewRecord:
 
 def good(number: int) -> RawArticle:
     return raw_article(f"n{number}", summary=f"<p>Text {number}</p>")
+
+
+def test_a_worker_begins_with_a_small_batch(bench: Bench) -> None:
+    """What waited for its start sees soon that it goes on; the records are of two partitions."""
+    bench.give(*(good(number) for number in range(400)))
+    worker = bench.worker()
+
+    taken = [worker.step(timeout_s=0.3) for _ in range(2)]
+
+    assert taken == [FIRST_BATCH, 300]
 
 
 def test_when_nothing_but_refusals_comes_the_worker_stops_before_the_topic_drains(bench: Bench) -> None:

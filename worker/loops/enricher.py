@@ -49,6 +49,8 @@ from worker.stages.refusals import Limits
 
 FAILURES_IN_A_ROW = 5
 """So many failed transactions one after another, and the process is better started afresh."""
+FIRST_BATCH = 100
+"""A process begins with a small batch: all of a partition has waited for its start, and sees by it that it goes on."""
 MAX_BACKOFF_S = 5.0
 IDLE_ASK_S = 1.0
 """How often a worker without records asks whether the seen store is still the one that it knows."""
@@ -113,6 +115,7 @@ class Enricher:
         self._begun = clock.now() - timedelta(seconds=clock.monotonic())
         self._asked_at = 0.0
         self._failures = 0
+        self._batch_records = min(FIRST_BATCH, settings.max_records)
         self._dead_letters = DeadLetterWatch(settings.dead_letters, refuses=self._refuses, past=past)
 
     def run(self, stopping: Callable[[], bool], *, timeout_s: float = 0.5) -> None:
@@ -144,7 +147,7 @@ class Enricher:
             self._join(self._rebuilding)
             return 0
         try:
-            batch = self._member.poll(timeout_s=timeout_s, max_records=self._settings.max_records)
+            batch = self._member.poll(timeout_s=timeout_s, max_records=self._batch_records)
         except LogUnavailable as error:
             self._wait(f"log: {error}")
             return 0
@@ -356,6 +359,7 @@ class Enricher:
         refused: Sequence[tuple[LogRecord, Rejected]],
     ) -> None:
         self._failures = 0
+        self._batch_records = self._settings.max_records
         offsets: dict[TopicPartition, int] = {}
         for record in batch.records:
             offsets[record.topic, record.partition] = record.offset + 1
