@@ -59,29 +59,29 @@ class UnsettledOffsets:
 
 class FreshOffsets:
     """
-    Sees to it that *consumer* goes on from where its group stands, not from where it stood when it asked.
+    Sees to it that *consumer* goes on where its group stands, not where it stood before others had the partition.
 
-    An answer that comes after a poll has given up is kept, and taken when offsets of just the same partitions are
-    wanted again: also when others have owned them, and committed, in between.
+    The client keeps two things too long. An answer for the group's offsets that comes after its poll has given up is
+    taken when those of just the same partitions are wanted again. And a position is kept for each partition that is
+    ours before and after a join, also when we have missed the generations in between.
     """
 
     def __init__(self, consumer: Any) -> None:
         self._coordinator = consumer._coordinator  # noqa: SLF001
-        self._asked_in: tuple[int, str] | None = None
-        fetch = self._coordinator.fetch_committed_offsets_async
+        subscription = consumer._subscription  # noqa: SLF001
+        joined = self._coordinator._on_join_complete_async  # noqa: SLF001
 
-        async def fresh(partitions: Any, timeout_ms: Any = None) -> Any:
-            generation = self._coordinator._generation  # noqa: SLF001
-            asking_in = (generation.generation_id, generation.member_id)
-            if asking_in != self._asked_in:
-                self.forget()
-                self._asked_in = asking_in
-            return await fetch(partitions, timeout_ms=timeout_ms)
+        async def joined_anew(*args: Any, **kwargs: Any) -> Any:
+            self.forget()
+            owned = list(subscription.assigned_partitions())
+            subscription.assign_from_subscribed([])
+            subscription.assign_from_subscribed(owned)  # cooperative assignors ask what we had
+            return await joined(*args, **kwargs)
 
-        self._coordinator.fetch_committed_offsets_async = fresh
+        self._coordinator._on_join_complete_async = joined_anew  # noqa: SLF001
 
     def forget(self) -> None:
-        """Ask anew next time; within a generation answers may be waited for across polls."""
+        """Ask anew next time; else an answer may be waited for across polls."""
         self._coordinator._offset_fetch_futures.clear()  # noqa: SLF001
 
 
