@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 import pytest
@@ -57,6 +58,15 @@ def test_a_page_without_an_article_falls_back_to_what_the_feed_gave(html: str) -
 
     assert (article.basis, article.extraction) == (Basis.FEED, "page-fallback")
     assert article.body.startswith("Delegations")
+
+
+def test_an_extractor_that_is_not_installed_is_no_fault_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every page would quietly be worth no more than its feed's entry."""
+    monkeypatch.setitem(sys.modules, "trafilatura", None)
+    page = Page(url="https://x.example/", html="<p>Please enable cookies.</p>", fetched_at=NOW)
+
+    with pytest.raises(ImportError):
+        extract(raw_article(page=page), detect)
 
 
 def test_the_longer_of_content_and_summary_is_taken() -> None:

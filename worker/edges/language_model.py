@@ -6,6 +6,7 @@ Or beforehand in the background: half of it is unpacking, during which Python ca
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 from functools import cache
@@ -27,7 +28,12 @@ _one_at_a_time = threading.Lock()
 
 def prefetch() -> None:
     """Begin to load the model; whoever needs it before it is there waits."""
-    threading.Thread(target=_identifier, name="language model", daemon=True).start()
+
+    def load() -> None:
+        with contextlib.suppress(Exception):  # it fails again, and is told, where the model is needed
+            _identifier()
+
+    threading.Thread(target=load, name="language model", daemon=True).start()
 
 
 def _identifier() -> Any:

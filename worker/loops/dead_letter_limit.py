@@ -2,9 +2,9 @@
 Stops the worker before a fault of ours drains the input into the dead letters.
 
 Nothing is remembered between processes. What came before the first refusal of a partition is read from the input
-again and asked of the code that runs now: so a worker that is started again and again meets its limit again and writes
-nothing more, one with a bad release meets it at once, and a mended one starts afresh. The last few records are asked
-first, and where hardly any of them is refused, none but them. Why: docs/decisions.md.
+again and asked of the code that runs now: so a worker that is started again and again meets its limit again, one with a
+bad release meets it at once, and a mended one starts afresh. The last few records are asked first, and where hardly any
+of them is refused, none but them: what lies further back does not count then. Why: docs/decisions.md.
 """
 
 from __future__ import annotations

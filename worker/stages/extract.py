@@ -123,6 +123,8 @@ def _feed_body(raw: RawArticle, notes: _Notes) -> tuple[str, str]:
 def _page_body(html: str, notes: _Notes) -> str:
     try:
         return _lines(_clean(main_text(html), notes))
+    except ImportError:
+        raise  # the installation is at fault, and not this page
     except Exception:  # noqa: BLE001  (a parser may raise anything on hostile input)
         notes.flags.append("page-unparsed")
         return ""
