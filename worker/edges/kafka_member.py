@@ -107,8 +107,7 @@ class KafkaMember:
         finally:
             self._beat()
         membership = Membership(group=self._consumer.membership(), rewinds=self._rewinds)
-        if membership.settled:  # in the middle of a join there is no time for questions
-            self._left_open.look(membership.group.generation_id)
+        self._left_open.look(membership.group.generation_id)
         if anew := self._consumer.made_anew():
             self._begin_anew(anew)
             return Batch()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka.errors import UnstableOffsetCommitError
-from kafka.structs import ConsumerGroupMetadata, MemberState
+from kafka.structs import ConsumerGroupMetadata
 
 LEAST_WAIT_S = 0.1
 
@@ -27,11 +27,6 @@ class Membership:
     def valid(self) -> bool:
         """A member that lost its group reports (-1, ""), and brokers do not fence exactly that."""
         return bool(self.group.generation_id >= 0 and self.group.member_id)
-
-    @property
-    def settled(self) -> bool:
-        """The generation that it names has been joined to the end."""
-        return bool(self.group.state == MemberState.STABLE)
 
 
 class UnsettledOffsets:
