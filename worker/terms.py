@@ -108,8 +108,11 @@ def normalise(text: str, simplified: Mapping[int, int] | None = None) -> str:
 
 def end_of_word(text: str, end: int) -> int:
     """Return where the spaced word that holds text[end - 1] ends."""
-    if is_unspaced(text[end - 1]):
-        return end
+    return end if is_unspaced(text[end - 1]) else _word_end(text, end)
+
+
+def _word_end(text: str, end: int) -> int:
+    """Return where the letters end that follow *end*, if any do."""
     match = _REST_OF_WORD.match(text, end)
     return match.end() if match else end
 
@@ -241,12 +244,6 @@ def _continued(
             if term >= 0:
                 found.append((term, start, stop))
     return found
-
-
-def _word_end(text: str, end: int) -> int:
-    """Return where the letters end that follow *end*, if any do."""
-    match = _REST_OF_WORD.match(text, end)
-    return match.end() if match else end
 
 
 def _compile(word: str, parts: Mapping[str, list[_Part]], spans: list[tuple[str, int, int]]) -> _Pattern:

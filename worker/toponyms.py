@@ -113,7 +113,7 @@ def build_gazetteer(rules: RegionRules) -> Gazetteer:
         entries.append(
             Entry(
                 alias=country,
-                gated=tuple(gated[text]) if text in gated else (),
+                gated=tuple(gated.get(text, ())),
                 places=by_rank,
                 doubtful=doubt,
                 sure=names_large and not _rivals(by_rank, places),
