@@ -7,9 +7,8 @@ One automaton over all names, leftmost-longest on the text as it is; a match con
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import ahocorasick_rs
 
@@ -26,8 +25,9 @@ _MAJOR = frozenset("US CN RU JP KR KP IN CA AU DE UA GB BR MX IT ES PK ID TR VN 
 """States whose first-level divisions the news names without naming the state."""
 
 
-class Entry(NamedTuple):
-    """What one pattern of the automaton may mean; a tuple, since there are 120,000 of them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What one pattern of the automaton may mean."""
 
     alias: Alias | None
     """Its meaning as a country; None when it names places only."""
@@ -41,18 +41,6 @@ class Entry(NamedTuple):
     """As the name of a place it needs no context: large, the only one of its size, and nothing else."""
     after: re.Pattern[str] | None
     before: re.Pattern[str] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Gazetteer:
-    """Region rules, compiled."""
-
-    automaton: ahocorasick_rs.AhoCorasick
-    entries: tuple[Entry, ...]
-    capitals: ahocorasick_rs.AhoCorasick
-    """For titles in capitals."""
-    capital_entries: tuple[int, ...]
-    places: tuple[Place, ...]
 
 
 @dataclass(slots=True)
@@ -78,56 +66,95 @@ def _automaton(patterns: list[str]) -> ahocorasick_rs.AhoCorasick:
     )
 
 
-def build_gazetteer(rules: RegionRules) -> Gazetteer:
-    """Compile *rules*; takes about half a second for the shipped ones."""
-    countries: dict[str, Alias] = {}
-    gated: dict[str, list[Alias]] = {}
-    for alias in rules.aliases:
-        if alias.language is None:
-            countries[alias.text] = alias
-        else:
-            gated.setdefault(alias.text, []).append(alias)
-    named: dict[str, list[int]] = {}
-    plain: set[str] = set()
-    for text, number, doubtful in rules.place_aliases:
-        known = named.setdefault(text, [])
-        if number not in known:
-            known.append(number)
-        if not doubtful:
-            plain.add(text)
-    places = rules.places
-    rank = [-_prominence(place) for place in places]
-    safe = [is_safe(place) for place in places]
-    patterns = list(dict.fromkeys([*countries, *gated, *named]))
-    entries: list[Entry] = []
-    upper: dict[str, int] = {}
-    for text in patterns:
-        country, numbers = countries.get(text), named.get(text, ())
+class Gazetteer:
+    """
+    Region rules, compiled: takes about half a second for the shipped ones.
+
+    What a name may mean is worked out when a text first has it: of 120,000 names most processes meet a few thousand.
+    """
+
+    __slots__ = (
+        "_countries",
+        "_doubtful",
+        "_gated",
+        "_named",
+        "_patterns",
+        "_rank",
+        "_safe",
+        "automaton",
+        "capital_entries",
+        "capitals",
+        "entries",
+        "places",
+    )
+
+    def __init__(self, rules: RegionRules) -> None:
+        self.places = rules.places
+        self._countries = {alias.text: alias for alias in rules.aliases if alias.language is None}
+        self._gated: dict[str, list[Alias]] = {}
+        for alias in rules.aliases:
+            if alias.language is not None:
+                self._gated.setdefault(alias.text, []).append(alias)
+        self._named: dict[str, tuple[int, ...]] = {}
+        named, plain = self._named, set()
+        for text, number, doubtful in rules.place_aliases:
+            known = named.get(text)
+            if known is None:
+                named[text] = (number,)
+            elif number not in known:
+                named[text] = (*known, number)
+            if not doubtful:
+                plain.add(text)
+        self._doubtful = named.keys() - plain
+        self._rank = [-_prominence(place) for place in self.places]
+        self._safe = [is_safe(place) for place in self.places]
+        self._patterns = list(dict.fromkeys([*self._countries, *self._gated, *named]))
+        self.automaton = _automaton(self._patterns)
+        self.entries: list[Entry | None] = [None] * len(self._patterns)
+        """By pattern; None as long as no text had it."""
+        upper = self._upper()
+        self.capitals = _automaton(list(upper))
+        """For titles in capitals."""
+        self.capital_entries = list(upper.values())
+
+    def _upper(self) -> dict[str, int]:
+        """Return in capitals the names that may be read so, with their patterns' numbers."""
+        countries, named, safe = self._countries, self._named, self._safe
+        upper: dict[str, int] = {}
+        for number, text in enumerate(self._patterns):
+            if not "A" <= text[0] <= "Я":
+                continue
+            country = countries.get(text)
+            if country is not None:
+                wanted = country.in_caps
+            elif (numbers := named.get(text)) is None or text in self._doubtful:
+                wanted = False
+            else:
+                wanted = safe[numbers[0] if len(numbers) == 1 else min(numbers, key=self._rank.__getitem__)]
+            if wanted:
+                upper.setdefault(text.upper(), number)
+        return upper
+
+    def learn(self, number: int) -> Entry:
+        """Return what pattern *number* may mean, and keep it in `entries`."""
+        text = self._patterns[number]
+        country = self._countries.get(text)
+        numbers: Iterable[int] = self._named.get(text, ())
         if country is not None and not country.codes:
             numbers = ()
-        by_rank = tuple(sorted(numbers, key=rank.__getitem__)) if len(numbers) > 1 else tuple(numbers)
-        doubt = text in named and text not in plain
-        names_large = bool(by_rank) and not doubt and safe[by_rank[0]]
-        if "A" <= text[0] <= "Я" and (names_large if country is None else country.in_caps):
-            upper.setdefault(text.upper(), len(entries))
-        entries.append(
-            Entry(
-                alias=country,
-                gated=tuple(gated.get(text, ())),
-                places=by_rank,
-                doubtful=doubt,
-                sure=names_large and not _rivals(by_rank, places),
-                after=re.compile(country.after) if country and country.after else None,
-                before=re.compile(f"(?:{country.before})$") if country and country.before else None,
-            )
+        by_rank = tuple(sorted(numbers, key=self._rank.__getitem__))
+        doubtful = text in self._doubtful
+        names_large = bool(by_rank) and not doubtful and self._safe[by_rank[0]]
+        entry = self.entries[number] = Entry(
+            alias=country,
+            gated=tuple(self._gated.get(text, ())),
+            places=by_rank,
+            doubtful=doubtful,
+            sure=names_large and not _rivals(by_rank, self.places),
+            after=re.compile(country.after) if country and country.after else None,
+            before=re.compile(f"(?:{country.before})$") if country and country.before else None,
         )
-    return Gazetteer(
-        automaton=_automaton(patterns),
-        entries=tuple(entries),
-        capitals=_automaton(list(upper)),
-        capital_entries=tuple(upper.values()),
-        places=places,
-    )
+        return entry
 
 
 def _prominence(place: Place) -> int:
@@ -146,9 +173,10 @@ def is_safe(place: Place) -> bool:
 def hits_in(text: str, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iterator[Hit]:
     """Yield what the automaton finds in *text* and the boundaries allow; a refused long name gives way to a shorter."""
     automaton = gazetteer.capitals if caps else gazetteer.automaton
-    entries, numbers = gazetteer.entries, gazetteer.capital_entries
-    for number, start, end in automaton.find_matches_as_indexes(text):
-        entry = entries[numbers[number] if caps else number]
+    entries, capitals = gazetteer.entries, gazetteer.capital_entries
+    for found, start, end in automaton.find_matches_as_indexes(text):
+        number = capitals[found] if caps else found
+        entry = entries[number] or gazetteer.learn(number)
         alias = entry.alias
         if (
             not bounded(text, start, end)

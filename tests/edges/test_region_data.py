@@ -12,7 +12,7 @@ from tests.support.tagging import TAXONOMY, article
 from worker.edges.region_data import load_regions
 from worker.edges.yaml_file import FileFaults
 from worker.stages.regions import tag_regions
-from worker.toponyms import build_gazetteer
+from worker.toponyms import Gazetteer
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_every_country_has_a_name_in_each_of_the_five_languages() -> None:
 def test_a_users_file_adds_names(folder: Path) -> None:
     (folder / "regions.d").mkdir()
     (folder / "regions.d" / "mine.yaml").write_text('NZ:\n  en:\n    metonym: "The Beehive"\n', encoding="utf-8")
-    gazetteer = build_gazetteer(load_regions(folder)[0])
+    gazetteer = Gazetteer(load_regions(folder)[0])
     result = tag_regions(article("A quarrel in The Beehive."), gazetteer)
     assert [tag.code for tag in result.regions] == ["NZ"]
 
@@ -63,5 +63,5 @@ def test_a_fault_is_told_with_file_and_line(folder: Path, file: str, old: str, n
 
 def test_loading_and_compiling_is_quick_enough_to_reload_while_running() -> None:
     start = time.process_time()
-    build_gazetteer(load_regions(TAXONOMY)[0])
+    Gazetteer(load_regions(TAXONOMY)[0])
     assert time.process_time() - start < 3.0

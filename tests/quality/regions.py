@@ -12,7 +12,7 @@ from tests.quality import data
 from worker.edges.region_data import load_regions
 from worker.records import Mention
 from worker.stages.regions import RegionResult, tag_regions
-from worker.toponyms import build_gazetteer
+from worker.toponyms import Gazetteer
 
 HISTORICAL = {"SU": {"RU"}, "DD": {"DE"}, "CS": {"CZ", "SK"}, "YU": {"RS"}}
 """What our codes call the states of 1987."""
@@ -81,7 +81,7 @@ def _span_score(name: str, tag: Callable[[dict[str, Any]], RegionResult], rows: 
 
 def measure() -> Iterator[Line]:
     """Yield the lines of the table, set after set."""
-    gazetteer = build_gazetteer(load_regions(Path(worker.__file__).parent / "taxonomy")[0])
+    gazetteer = Gazetteer(load_regions(Path(worker.__file__).parent / "taxonomy")[0])
 
     def tag(row: dict[str, Any]) -> RegionResult:
         return tag_regions(data.article(row), gazetteer)

@@ -20,7 +20,7 @@ import yaml
 import worker
 from worker.edges.topic_data import load_topics
 from worker.records import Article, Basis, FeedInfo
-from worker.stages.topics import TopicIndex, build_topics, tag_topics
+from worker.stages.topics import TopicIndex, tag_topics
 
 OWN = Path(__file__).with_name("topics_own.yaml")
 SHIPPED = Path(worker.__file__).parent / "taxonomy"
@@ -90,7 +90,7 @@ class Labelled:
 
 def index() -> TopicIndex:
     """Return the shipped topics, compiled."""
-    return build_topics(load_topics([SHIPPED]).rules)
+    return TopicIndex(load_topics([SHIPPED]).rules)
 
 
 def topics_of(compiled: TopicIndex, title: str, text: str, language: str) -> frozenset[str]:

@@ -15,7 +15,6 @@ from worker.stages.topics import (
     TopicIndex,
     TopicRule,
     TopicRules,
-    build_topics,
     tag_topics,
 )
 from worker.terms import OwnedTerm, TermSet, normalise
@@ -121,14 +120,14 @@ def rule(slug: str, *terms: tuple[str, float], groups: tuple[Group, ...] = (), *
 def test_a_new_topic_changes_no_other() -> None:
     title = "Economic sanctions hit trade fair"
     added = rule("fairs", ("economic sanctions hit trade fair", 5), ("sanctions", 0))
-    before = slugs(build_topics(TopicRules(topics=(rule("a", ("sanctions", 5)),))), title)
-    after = slugs(build_topics(TopicRules(topics=(rule("a", ("sanctions", 5)), added))), title)
+    before = slugs(TopicIndex(TopicRules(topics=(rule("a", ("sanctions", 5)),))), title)
+    after = slugs(TopicIndex(TopicRules(topics=(rule("a", ("sanctions", 5)), added))), title)
     assert (before, after) == ({"a"}, {"a", "fairs"})
 
 
 def test_words_of_a_group_say_something_only_near_each_other() -> None:
     near = Group(slots=(("ban*",), ("exports",)), weight=5, within=10, rule="x.en.1")
-    compiled = build_topics(TopicRules(topics=(rule("x", groups=(near,)),)))
+    compiled = TopicIndex(TopicRules(topics=(rule("x", groups=(near,)),)))
     assert slugs(compiled, "Ban on exports") == {"x"}
     assert slugs(compiled, "Ban lifted for the old town's bicycles and all exports") == set()
 
@@ -136,7 +135,7 @@ def test_words_of_a_group_say_something_only_near_each_other() -> None:
 def test_a_context_takes_points_off() -> None:
     sport = rule("sport", ("football", 3), hidden=True)
     attack = rule("war", ("attack", 3), damped_by={"sport": 1.0})
-    compiled = build_topics(TopicRules(topics=(sport, attack)))
+    compiled = TopicIndex(TopicRules(topics=(sport, attack)))
     assert slugs(compiled, "Attack at dawn") == {"war"}
     assert slugs(compiled, "Football: attack shines") == set()
 

@@ -12,7 +12,7 @@ from worker.gazetteer import PairRules
 from worker.records import Article, Basis, FeedInfo
 from worker.stages.pairs import PairResult, tag_pairs
 from worker.stages.regions import RegionResult, tag_regions
-from worker.toponyms import Gazetteer, build_gazetteer
+from worker.toponyms import Gazetteer
 
 TAXONOMY = Path(worker.__file__).parent / "taxonomy"
 
@@ -21,7 +21,7 @@ TAXONOMY = Path(worker.__file__).parent / "taxonomy"
 def shipped() -> tuple[Gazetteer, PairRules]:
     """Return the shipped rules, compiled once for all tests."""
     regions, pairs = load_regions(TAXONOMY)
-    return build_gazetteer(regions), pairs
+    return Gazetteer(regions), pairs
 
 
 def article(body: str, *, title: str = "", language: str = "en") -> Article:

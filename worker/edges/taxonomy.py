@@ -20,8 +20,8 @@ from worker.edges.topic_data import load_topics
 from worker.edges.yaml_file import Fault, FileFaults
 from worker.ninjs import Vocabulary
 from worker.ruleset import Taxonomy
-from worker.stages.topics import build_topics
-from worker.toponyms import build_gazetteer
+from worker.stages.topics import TopicIndex
+from worker.toponyms import Gazetteer
 
 SHIPPED = Path(worker.__file__).parent / "taxonomy"
 T = TypeVar("T")
@@ -69,9 +69,9 @@ def _load(folder: Path | None) -> Taxonomy:
             version = taxonomy_version(folder)
             return Taxonomy(
                 version=version,
-                gazetteer=build_gazetteer(regions[0]),
+                gazetteer=Gazetteer(regions[0]),
                 pairs=regions[1],
-                topics=build_topics(topics.rules),
+                topics=TopicIndex(topics.rules),
                 routes=routes,
                 vocabulary=Vocabulary(version=version, countries=countries, topics=topics.names),
             )

@@ -96,22 +96,37 @@ class _Scorer:
     simplified: Mapping[int, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TopicIndex:
-    """Compiled topic rules; immutable, shared by all articles."""
+    """
+    Topic rules, shared by all articles; those of a language are compiled when its first article comes.
 
-    rules: tuple[TopicRule, ...]
-    scorers: Mapping[str, _Scorer]
-    """By language; `und` reads all languages, an empty code those without terms of their own."""
+    Most processes meet a few languages, and all together take longer to compile than an article waits for its own.
+    """
 
+    __slots__ = ("_given", "_languages", "_scorers", "numbers", "rules")
 
-def build_topics(rules: TopicRules) -> TopicIndex:
-    """Compile *rules*, one automaton for each language that has terms."""
-    languages = {code for topic in rules.topics for code in (*topic.terms, *topic.groups)} - {"und"}
-    scorers = {code: _scorer(rules, (code, "und")) for code in sorted(languages)}
-    scorers["und"] = _scorer(rules, (*sorted(languages), "und"))
-    scorers[""] = _scorer(rules, ("und",))
-    return TopicIndex(rules=rules.topics, scorers=scorers)
+    def __init__(self, rules: TopicRules) -> None:
+        self.rules = rules.topics
+        self.numbers: Mapping[str, int] = {topic.slug: number for number, topic in enumerate(rules.topics)}
+        """By slug."""
+        self._given = rules
+        self._languages = sorted({code for each in rules.topics for code in (*each.terms, *each.groups)} - {"und"})
+        self._scorers: dict[str, _Scorer] = {}
+
+    def scorer(self, language: str) -> _Scorer:
+        """Return what reads *language*; `und` with all vocabularies, languages without one by terms for all of them."""
+        scorer = self._scorers.get(language)
+        if scorer is None:
+            if language == "und":
+                scorer = _scorer(self._given, (*self._languages, "und"))
+            elif language in self._languages:
+                scorer = _scorer(self._given, (language, "und"))
+            elif language:
+                return self.scorer("")
+            else:
+                scorer = _scorer(self._given, ("und",))
+            self._scorers[language] = scorer
+        return scorer
 
 
 def _scorer(rules: TopicRules, languages: tuple[str, ...]) -> _Scorer:
@@ -156,11 +171,11 @@ class _Hit:
 
 def tag_topics(article: Article, index: TopicIndex) -> TopicResult:
     """Return the topics of *article* and the spans that speak for them."""
-    scorer = index.scorers.get(article.language) or index.scorers[""]
+    scorer = index.scorer(article.language)
     title = article.title
     text = normalise((title + _SEPARATOR + article.body)[:TAGGED_CHARS], scorer.simplified)
     scores = _scores(text, len(title), scorer, DENSITY.get(article.language, 1.0))
-    given = _given(scores, index.rules)
+    given = _given(scores, index)
     evidence: list[Evidence] = []
     shift = len(title) + len(_SEPARATOR)
     for number, _ in given:
@@ -239,9 +254,9 @@ def _neighbours(near: Mapping[int, list[tuple[int, int]]], scorer: _Scorer) -> l
     return found
 
 
-def _given(scores: Mapping[int, _Score], rules: tuple[TopicRule, ...]) -> list[tuple[int, float]]:
+def _given(scores: Mapping[int, _Score], index: TopicIndex) -> list[tuple[int, float]]:
     """Return number and final score of the topics that are real subjects, strongest first."""
-    numbers = {rule.slug: number for number, rule in enumerate(rules)}
+    rules, numbers = index.rules, index.numbers
     totals: dict[int, float] = {}
     for number, score in scores.items():
         total = score.total
