@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from tests.support.waiting import until
 from worker.edges import kafka_clients, kafka_log, kafka_member
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_member import KafkaMember
-from worker.edges.kafka_records import Outgoing
+from worker.edges.kafka_records import Outgoing, send
 from worker.edges.kafka_settings import KafkaSettings
 from worker.ports import Batch, Fenced, LogUnavailable, NewRecord, TopicSpec, TransactionFailed
 
@@ -393,13 +393,13 @@ def test_an_appender_holds_no_more_in_flight_than_its_bound(scene: Scene, monkey
     appender.append(scene.outputs(b"before"))
     scene.proxy.rule = lambda key, _: Fate.LOSE if key == PRODUCE else Fate.PASS
     held: list[int] = []
-    handed = Outgoing.send
+    handed = send
 
-    def counted(self: Outgoing, producer: Any) -> Any:
-        held.append(len(self.record.value or b""))
-        return handed(self, producer)
+    def counted(sending: Sequence[Outgoing], producer: Any) -> Any:
+        held.extend(len(each.record.value or b"") for each in sending)
+        return handed(sending, producer)
 
-    monkeypatch.setattr(Outgoing, "send", counted)
+    monkeypatch.setattr(kafka_log, "send", counted)
     with pytest.raises(LogUnavailable):
         appender.append(scene.outputs(*[bytes(50_000)] * 100), timeout_s=1)
     assert 900_000 <= sum(held) <= 1_050_000

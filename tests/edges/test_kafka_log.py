@@ -210,6 +210,22 @@ def test_a_limit_lowered_while_running_fails_the_transaction_and_is_learnt(
     assert all_values(log, out) == [b"known"]
 
 
+def test_a_first_transaction_asks_for_all_its_topics_together(
+    log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str
+) -> None:
+    """The client pauses 0.1 s after each answer; a worker that has come back would wait for each topic."""
+    names = [f"{topic_prefix}out-{number}" for number in range(6)]
+    log.create_topics([TopicSpec(name=name, partitions=1) for name in names])
+    fill(log, topic_prefix + "in", b"a")
+    member = join()
+    batch = next_batch(member)
+    answers: list[object] = []
+    member._producer._metadata.add_listener(answers.append)
+    member.commit(batch, [record for name in names for record in records(name, b"b")])
+    assert [all_values(log, name) for name in names] == [[b"b"]] * 6
+    assert 1 <= len(answers) <= 2
+
+
 def test_a_missing_topic_is_told_at_once(log: KafkaLog, join: Callable[..., KafkaMember], topic_prefix: str) -> None:
     missing = topic_prefix + "missing"
     with pytest.raises(WrongSettings, match="missing"):

@@ -17,7 +17,7 @@ from kafka.errors import KafkaError
 from worker.edges import kafka_batches, kafka_clients, kafka_errors, kafka_sockets
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_reader import KafkaReader
-from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, size_outside
+from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, send, size_outside
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings
 from worker.edges.kafka_topics import KafkaTopics
 from worker.ports import NewRecord, TopicOutcome, TopicPartition, TopicSpec
@@ -60,7 +60,7 @@ class KafkaAppender:
         producer = self._ready(min(each.limit for each in sending))
         futures: list[Any] = []
         try:
-            futures.extend(each.send(producer) for each in sending)
+            futures.extend(send(sending, producer))
             producer.flush(timeout=max(0.0, deadline - time.monotonic()))
             check_acknowledged(futures)
         except (KafkaError, ValueError, RuntimeError, OSError) as error:

@@ -23,7 +23,7 @@ from worker.edges import kafka_clients, kafka_errors
 from worker.edges.kafka_acknowledged import Acknowledged
 from worker.edges.kafka_consumer import GroupConsumer
 from worker.edges.kafka_left_open import LeftOpen
-from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, to_log_record
+from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, send, to_log_record
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings
 from worker.edges.kafka_standing import Membership
 from worker.edges.kafka_topics import KafkaTopics
@@ -145,7 +145,7 @@ class KafkaMember:
         futures: list[Any] = []
         try:
             producer.begin_transaction()
-            futures.extend(each.send(producer) for each in sending)
+            futures.extend(send(sending, producer))
             self._beat()
             producer.flush(timeout=patience_s)
             check_acknowledged(futures)
