@@ -58,7 +58,10 @@ def text_of(fragment: str) -> str:
     if len(_LINK_BLOCK.findall(fragment)) >= _LINK_BLOCKS:
         fragment = _pruned(fragment) or fragment
     text = str(extract_plain_text(fragment, preserve_formatting=True, alt_texts=False, list_bullets=False))
-    return text[:-_TAIL_CHARS] + _APPEARED_FIRST.sub("", text[-_TAIL_CHARS:])
+    tail = text[-_TAIL_CHARS:]
+    if "The post " in tail or "Continue reading" in tail:
+        return text[:-_TAIL_CHARS] + _APPEARED_FIRST.sub("", tail)
+    return text
 
 
 def main_text(page: str) -> str:

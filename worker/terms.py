@@ -108,11 +108,13 @@ def normalise(text: str, simplified: Mapping[int, int] | None = None) -> str:
 
 def end_of_word(text: str, end: int) -> int:
     """Return where the spaced word that holds text[end - 1] ends."""
-    return end if is_unspaced(text[end - 1]) else _word_end(text, end)
+    return end if text[end - 1] >= _UNSPACED_FROM and is_unspaced(text[end - 1]) else _word_end(text, end)
 
 
 def _word_end(text: str, end: int) -> int:
     """Return where the letters end that follow *end*, if any do."""
+    if end >= len(text) or not (text[end].isalnum() or text[end] == "_"):  # nearly always, and much sooner
+        return end
     match = _REST_OF_WORD.match(text, end)
     return match.end() if match else end
 

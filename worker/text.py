@@ -70,7 +70,9 @@ def sentence_ends_between(text: str, start: int, end: int) -> bool:
 def _abbreviates(text: str, match: re.Match[str]) -> bool:
     """Tell that the stop found belongs to an abbreviation or an initial."""
     start = match.start()
-    return match[0].startswith(".") and _ABBREVIATION.search(text, max(0, start - 6), start) is not None
+    if not match[0].startswith(".") or (start >= 5 and text[start - 5 : start].isalpha()):
+        return False  # no abbreviation has five letters
+    return _ABBREVIATION.search(text, max(0, start - 6), start) is not None
 
 
 def sentences(text: str) -> list[tuple[int, int]]:

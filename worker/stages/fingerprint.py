@@ -105,8 +105,11 @@ _INLINE = re.compile(
     rf"|(?:{_COUNTED_ANY})\s*[:：(（]\s*{_NUMBER}\s*[)）]?"
     rf"|(?:{_COUNTED_ANY})\s+{_NUMBER}(?=\s*(?:$|[|•·・/\])）]))"
 )
-_DIVIDERS = re.compile("[|•·・]")
+_DIVIDERS = "|•·・"
 _COUNTED_WORDS = tuple(" ".join(_COUNTED.values()).split())
+_COUNTED_STARTS = frozenset(word[:2] for word in _COUNTED_WORDS)
+_COUNTED_ENDS = frozenset(word[-2:] for word in _COUNTED_WORDS)
+"""No line need be compared with a hundred words to see that it begins or ends with none of them."""
 _DECIMAL_POINT = re.compile(r"\.(?<=\d\.)(?=\d)")
 _ASCII_ONLY = bytes(range(128))
 _ASCII_SILENT = bytes(code for code in range(128) if not chr(code).isalnum())
@@ -180,7 +183,12 @@ def _without_furniture(body: str) -> str:
 def _without_counters(line: str) -> str:
     """Return *line* without the counters at its beginning and end, or between dividers; a long line costs no more."""
     end = line.rstrip(_EDGES)
-    if end[-1:].isdigit() or end.endswith(_COUNTED_WORDS) or line.startswith(_COUNTED_WORDS) or _DIVIDERS.search(line):
+    if (
+        end[-1:].isdigit()
+        or (end[-2:] in _COUNTED_ENDS and end.endswith(_COUNTED_WORDS))
+        or (line[:2] in _COUNTED_STARTS and line.startswith(_COUNTED_WORDS))
+        or any(divider in line for divider in _DIVIDERS)  # ten times as fast as a search for all of them
+    ):
         if len(line) <= 2 * MARGIN:
             return _INLINE.sub("", line)
         return _INLINE.sub("", line[:MARGIN]) + line[MARGIN:-MARGIN] + _INLINE.sub("", line[-MARGIN:])

@@ -91,7 +91,7 @@ def tag_pairs(
         kind = max(told, key=lambda each: told[each]) if told else None
         relevance = round(40 + 60 * pair.score / (pair.score + 3))
         tags.append(PairTag(code="-".join(codes), type=kind, relevance=relevance))
-        evidence.extend(pair.evidence[:EVIDENCE])
+        evidence.extend(pair.evidence)
     return PairResult(pairs=tuple(tags), evidence=tuple(evidence))
 
 
@@ -118,11 +118,15 @@ def _search(
             span, rule = _compound(text, here, pair)
             if span is None and not kinds:
                 continue
-            entry = found.setdefault(pair, _Found())
+            entry = found.get(pair)
+            if entry is None:
+                entry = found[pair] = _Found()
             entry.score += weight * (1.5 if span else 1.0)
             for kind in kinds:
                 # A diplomatic word stands in most sentences on two states: it tells less than the others.
                 entry.types[kind] = entry.types.get(kind, 0.0) + weight * (0.6 if kind == "diplomacy" else 1.0)
+            if len(entry.evidence) == EVIDENCE:
+                continue
             left, right = span or next(iter(kinds.values()))
             entry.evidence.append(
                 Evidence(

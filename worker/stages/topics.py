@@ -29,6 +29,10 @@ MINOR = 0.3
 DENSITY: Mapping[str, float] = {"zh": 2.5, "ja": 2.2, "ko": 1.8}
 """How much more a character says than in a spaced script."""
 _SEPARATOR = "\n\n"
+_Meaning = tuple[int, float, str]
+"""What a term or group says: topic, weight, rule."""
+_Said = tuple[_Meaning, tuple[int, int], int]
+"""What a text says by it: where first, and how often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +91,8 @@ class _Scorer:
     """Compiled terms of one language."""
 
     terms: TermSet
-    meaning: tuple[tuple[int, float, str], ...]
-    """By term number: topic, weight, rule; numbers from here on are slots of groups."""
+    meaning: tuple[_Meaning, ...]
+    """By term number; numbers from here on are slots of groups."""
     slots: tuple[tuple[int, int], ...]
     """Group and slot, by term number less len(meaning)."""
     groups: tuple[tuple[int, Group], ...]
@@ -131,7 +135,7 @@ class TopicIndex:
 
 def _scorer(rules: TopicRules, languages: tuple[str, ...]) -> _Scorer:
     owned: list[OwnedTerm] = []
-    meaning: list[tuple[int, float, str]] = []
+    meaning: list[_Meaning] = []
     members: list[OwnedTerm] = []
     slots: list[tuple[int, int]] = []
     groups: list[tuple[int, Group]] = []
@@ -158,15 +162,6 @@ class _Score:
     anchored: bool = False
     in_title: bool = False
     spans: list[tuple[int, int, str]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Hit:
-    """A distinct term found: where first, and how often."""
-
-    start: int
-    end: int
-    count: int = 1
 
 
 def tag_topics(article: Article, index: TopicIndex) -> TopicResult:
@@ -196,17 +191,16 @@ def _scores(text: str, title_end: int, scorer: _Scorer, density: float) -> dict[
     lead_end = title_end + LEAD_CHARS / density
     body = min(1.0, math.sqrt(SHORT_CHARS / density / max(len(text), 1)))
     scores: dict[int, _Score] = {}
-    for topic, weight, rule, hit in found:
+    for (topic, weight, rule), (start, end), count in found:
         score = scores.get(topic)
         if score is None:
             score = scores[topic] = _Score()
-        start = hit.start
         factor = TITLE if start < title_end else LEAD if start < lead_end else body
-        if hit.count > 1:
-            factor += REPEAT * math.log2(hit.count)
+        if count > 1:
+            factor += REPEAT * math.log2(count)
         score.total += weight * factor
         if weight > 0:
-            score.spans.append((start, hit.end, rule))
+            score.spans.append((start, end, rule))
             if weight >= ANCHOR:
                 score.anchored = True
                 if start < title_end:
@@ -214,31 +208,30 @@ def _scores(text: str, title_end: int, scorer: _Scorer, density: float) -> dict[
     return scores
 
 
-def _found(text: str, scorer: _Scorer) -> list[tuple[int, float, str, _Hit]]:
-    """Return topic, weight, rule and place of each distinct term and group in *text*."""
-    hits: dict[int, _Hit] = {}
+def _found(text: str, scorer: _Scorer) -> list[_Said]:
+    """Return each distinct term and group in *text*."""
+    first: dict[int, tuple[int, int]] = {}
+    counts: dict[int, int] = {}
     near: dict[int, list[tuple[int, int]]] = {}
     terms = len(scorer.meaning)
     for number, start, end in scorer.terms.find(text):
         if number >= terms:
             near.setdefault(number, []).append((start, end))
-        elif (hit := hits.get(number)) is not None:
-            hit.count += 1
+        elif number in counts:
+            counts[number] += 1
         else:
-            hits[number] = _Hit(start, end)
-    found = [(*scorer.meaning[number], hit) for number, hit in hits.items()]
-    if near:
-        found += [(topic, group.weight, group.rule, hit) for topic, group, hit in _neighbours(near, scorer)]
-    return found
+            counts[number], first[number] = 1, (start, end)
+    found = [(scorer.meaning[number], first[number], count) for number, count in counts.items()]
+    return found + _neighbours(near, scorer) if near else found
 
 
-def _neighbours(near: Mapping[int, list[tuple[int, int]]], scorer: _Scorer) -> list[tuple[int, Group, _Hit]]:
+def _neighbours(near: Mapping[int, list[tuple[int, int]]], scorer: _Scorer) -> list[_Said]:
     """Return the groups whose slots are all filled close enough to each other."""
     filled: dict[int, dict[int, list[tuple[int, int]]]] = {}
     for term, spans in near.items():
         which, slot = scorer.slots[term - len(scorer.meaning)]
         filled.setdefault(which, {}).setdefault(slot, []).extend(spans)
-    found: list[tuple[int, Group, _Hit]] = []
+    found = []
     for number, by_slot in filled.items():
         topic, group = scorer.groups[number]
         if len(by_slot) < len(group.slots):
@@ -250,7 +243,7 @@ def _neighbours(near: Mapping[int, list[tuple[int, int]]], scorer: _Scorer) -> l
             if all(any(s - group.within <= end and start <= e + group.within for s, e in other) for other in others)
         ]
         if closest:
-            found.append((topic, group, _Hit(*closest[0], count=len(closest))))
+            found.append(((topic, group.weight, group.rule), closest[0], len(closest)))
     return found
 
 
