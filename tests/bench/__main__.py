@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from tests.bench.measure import WARM_UP, latencies, throughput
-from tests.bench.parts import Stand, pin, split_cores
+from tests.bench.parts import Stand, machine, pin, split_cores
 from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
 from worker.enriching import STAGES
 
@@ -87,6 +87,7 @@ def main() -> int:
     parser.add_argument("--stand", choices=("embedded", "kafka"), action="append", help="default: both")
     args = parser.parse_args()
     core, others = split_cores()
+    print(machine(), flush=True)
     pin(others)  # services, producer and reader: everything but the worker
     kept = True
     for name, make in (("embedded", embedded), ("kafka", kafka)):
