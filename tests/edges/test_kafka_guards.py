@@ -32,7 +32,7 @@ from tests.support.kafka_members import Beats, all_values, carry_on, next_batch,
 from tests.support.proxy import ADD_OFFSETS, END_TXN, OFFSET_FETCH, PRODUCE, Fate, Once, ProxiedBroker
 from tests.support.services import free_ports
 from tests.support.waiting import until
-from worker.edges import kafka_clients, kafka_log, kafka_member
+from worker.edges import kafka_clients, kafka_identity, kafka_log, kafka_member
 from worker.edges.kafka_log import KafkaLog
 from worker.edges.kafka_member import KafkaMember
 from worker.edges.kafka_records import Outgoing, send
@@ -317,11 +317,11 @@ def test_a_member_that_is_displaced_again_and_again_gives_up(scene: Scene) -> No
 
     def displace_again() -> None:
         until(lambda: member.poll(timeout_s=0.1).records == () and member.assigned())
-        before = member._rejoins
+        before = member._identity.rejoins
         late_join(scene)
-        until(lambda: member.poll(timeout_s=0.1).records == () and member._rejoins > before)
+        until(lambda: member.poll(timeout_s=0.1).records == () and member._identity.rejoins > before)
 
-    for _ in range(kafka_member._MAX_REJOINS):
+    for _ in range(kafka_identity.MAX_REJOINS):
         displace_again()
     with pytest.raises(Fenced):
         displace_again()

@@ -22,6 +22,7 @@ from worker import ports
 from worker.edges import kafka_clients, kafka_errors
 from worker.edges.kafka_acknowledged import Acknowledged
 from worker.edges.kafka_consumer import GroupConsumer
+from worker.edges.kafka_identity import Identity
 from worker.edges.kafka_left_open import LeftOpen
 from worker.edges.kafka_records import Outgoing, check_acknowledged, outgoing, send, to_log_record
 from worker.edges.kafka_settings import BATCH_BYTES, KafkaSettings
@@ -41,8 +42,6 @@ _CLIENT_ERRORS = (KafkaError, ValueError, RuntimeError, OSError)
 UNSETTLED_S = 10.0
 """A transaction of the living ends sooner; one that dies in it is ended by LeftOpen or by its own return."""
 DROP_S = 5.0
-_MAX_REJOINS = 5
-"""So often a displaced member joins again before a commit succeeds: more, and joining does not mend it."""
 
 
 class KafkaMember:
@@ -62,7 +61,7 @@ class KafkaMember:
         self._settings = settings
         self._topics = topics
         self._group = group
-        self._identity = identity
+        self._identity = Identity(identity, topics)
         self._subscribe = tuple(subscribe)
         self._beat = beat
         self._reset = reset
@@ -75,11 +74,6 @@ class KafkaMember:
         self._must_rewind = False
         self._closed = False
         self._stopped: LogError | None = None
-        self._suspected: Fenced | None = None
-        """Why another process may have our identity; to be found out before anything else."""
-        self._rejoins = 0
-        self._held: set[tuple[int, int]] = set()
-        """The producer ids and epochs under which our last producer worked: the client may raise its own epoch."""
         for topic in subscribe:
             topics.facts(topic)  # a topic that is missing is told at once, not waited for
         self._producer: Any = self._new_producer()
@@ -97,7 +91,8 @@ class KafkaMember:
         try:
             found = self._consumer.poll(timeout_s=timeout_s, max_records=max_records)
         except Fenced as failure:
-            self._suspect(failure)
+            self._identity.suspect(failure)
+            self._settle_fence()
             return Batch()
         except LogUnavailable:
             raise
@@ -161,7 +156,7 @@ class KafkaMember:
             self._abandon()
             raise
         self._beat()
-        self._rejoins = 0
+        self._identity.confirmed()
         self._acknowledged.note(offsets)
         for partition, at in offsets.items():
             self._base[partition] = at.offset
@@ -190,7 +185,7 @@ class KafkaMember:
         member_id = self._consumer.membership().member_id
         self._consumer.close()
         if self._settings.leave_on_close and member_id:
-            self._topics.remove_member(self._group, identity=self._identity, member_id=member_id)
+            self._topics.remove_member(self._group, identity=self._identity.name, member_id=member_id)
 
     def _check_alive(self) -> None:
         if self._stopped is not None:
@@ -198,32 +193,26 @@ class KafkaMember:
 
     def _join(self) -> GroupConsumer:
         return GroupConsumer(
-            self._settings, group=self._group, identity=self._identity, subscribe=self._subscribe, reset=self._reset
+            self._settings,
+            group=self._group,
+            identity=self._identity.name,
+            subscribe=self._subscribe,
+            reset=self._reset,
         )
 
-    def _suspect(self, failure: Fenced) -> None:
-        self._suspected = failure
-        self._settle_fence()
-
     def _settle_fence(self) -> None:
-        """
-        Find out who has displaced us: stop when it was another process, else join again.
-
-        Another process would have started transactions as us first. Else the broker has forgotten us, or a
-        join of ours (or of our predecessor) that nobody waits for reached it after the one that made us a member.
-        Raises: Fenced, LogUnavailable.
-        """
-        if self._suspected is None:
+        """Stop when another process has displaced us, else join again. Raises: Fenced, LogUnavailable."""
+        if not self._identity.suspected:
             return
         self._beat()
-        if self._rejoins >= _MAX_REJOINS or self._topics.holder(self._identity) not in {None, *self._held}:
-            self._stop(self._suspected)
-            raise self._suspected
-        _LOG.warning("displaced, though no other process has our identity; joining again", extra={"group": self._group})
+        try:
+            self._identity.settle()
+        except Fenced as failure:
+            self._stop(failure)
+            raise
         displaced, self._consumer = self._consumer, self._join()
         displaced.close()
-        self._rejoins += 1
-        self._suspected = None
+        self._identity.rejoined()
         self._must_rewind = True
 
     def _check_membership(self, batch: Batch, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
@@ -270,7 +259,7 @@ class KafkaMember:
         self._abandon()
         self._topics.forget_facts()
         if isinstance(failure, Fenced):
-            self._suspected = failure
+            self._identity.suspect(failure)
         elif not isinstance(failure, LogUnavailable):
             self._stop(failure)
             return failure
@@ -286,7 +275,7 @@ class KafkaMember:
         producer, self._producer = self._producer, None
         self._must_rewind = True
         if producer is not None:
-            self._held.add(kafka_clients.producer_epoch(producer))
+            self._identity.ends(producer)
             kafka_clients.discard(producer)
 
     def _drop_offsets(self) -> None:
@@ -351,9 +340,9 @@ class KafkaMember:
 
     def _new_producer(self) -> Any:
         made = kafka_clients.transactional_producer(
-            self._settings, identity=self._identity, batch_bytes=self._batch_bytes, beat=self._beat
+            self._settings, identity=self._identity.name, batch_bytes=self._batch_bytes, beat=self._beat
         )
-        self._held = {kafka_clients.producer_epoch(made)}
+        self._identity.begins(made)
         return made
 
     def _stop(self, failure: LogError) -> None:
