@@ -67,6 +67,11 @@ class PairRules:
     """By type of relation, most telling type first: words, lower case; in spaced scripts the start of a word."""
 
 
+def ends_with(pattern: str) -> str:
+    """Return the expression that finds *pattern* where a text ends; what `Alias.before` stands for."""
+    return f"(?:{pattern})$"
+
+
 def bounded(text: str, start: int, end: int) -> bool:
     """
     Tell whether text[start:end] stands as a name in its script.

@@ -20,6 +20,7 @@ _SENTENCE_END = re.compile(
     |\n+""",
     re.VERBOSE,
 )
+# None has more than four letters in a row: see _abbreviates.
 _ABBREVIATION = re.compile(
     r"(?:\b(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|Gen|Col|Lt|Sgt|Sen|Rep|Gov|St|No|vs|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
     r"|Inc|Ltd|Corp|Co|U\.S|U\.N|U\.K|E\.U|a\.m|p\.m)|\b(?:г|гг|им|ул|тыс|млн|млрд|руб|долл|[А-ЯЁ]))$"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import ahocorasick_rs
 
-from worker.gazetteer import Alias, Place, RegionRules, bounded
+from worker.gazetteer import Alias, Place, RegionRules, bounded, ends_with
 from worker.text import is_unspaced
 
 _SAFE_CITY = 250_000
@@ -152,7 +152,7 @@ class Gazetteer:
             doubtful=doubtful,
             sure=names_large and not _rivals(by_rank, self.places),
             after=re.compile(country.after) if country and country.after else None,
-            before=re.compile(f"(?:{country.before})$") if country and country.before else None,
+            before=re.compile(ends_with(country.before)) if country and country.before else None,
         )
         return entry
 
@@ -173,9 +173,9 @@ def is_safe(place: Place) -> bool:
 def hits_in(text: str, gazetteer: Gazetteer, language: str, *, caps: bool) -> Iterator[Hit]:
     """Yield what the automaton finds in *text* and the boundaries allow; a refused long name gives way to a shorter."""
     automaton = gazetteer.capitals if caps else gazetteer.automaton
-    entries, capitals = gazetteer.entries, gazetteer.capital_entries
+    entries, in_capitals = gazetteer.entries, gazetteer.capital_entries
     for found, start, end in automaton.find_matches_as_indexes(text):
-        number = capitals[found] if caps else found
+        number = in_capitals[found] if caps else found
         entry = entries[number] or gazetteer.learn(number)
         alias = entry.alias
         if (

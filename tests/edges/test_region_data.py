@@ -49,6 +49,7 @@ def test_a_users_file_adds_names(folder: Path) -> None:
         ("countries.yaml", "\n    leader:", "\n    boss:", "unknown key 'boss'"),
         ("pairs.yaml", "  CN-KP:", "  CNKP:", "'CNKP' is not a pair"),
         ("phrases.yaml", 'before: "New ', 'before: "(New ', "not a regular expression"),
+        ("phrases.yaml", 'before: "New ', 'before: "(?i)New ', "not a regular expression"),
     ],
 )
 def test_a_fault_is_told_with_file_and_line(folder: Path, file: str, old: str, new: str, reason: str) -> None:

@@ -108,6 +108,14 @@ def test_evidence_repeats_its_span_and_is_bounded(shipped: TopicIndex) -> None:
         assert 0 < tag.confidence <= 100
 
 
+def test_rules_that_follow_others_are_compiled_for_the_same_languages() -> None:
+    """Else the first articles after each change of rules would wait for it."""
+    before, after = (TopicIndex(TopicRules(topics=(rule("a", ("sanctions", 5)),))) for _ in range(2))
+    slugs(before, "Sanctions")
+    after.prepare(like=before)
+    assert after._scorers.keys() == before._scorers.keys() == {"en"}
+
+
 def test_an_empty_article_has_no_topics(shipped: TopicIndex) -> None:
     assert tag_topics(article(""), shipped).topics == ()
 

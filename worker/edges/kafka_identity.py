@@ -29,6 +29,7 @@ class Identity:
         self._topics = topics
         self._suspected: Fenced | None = None
         self._held: set[tuple[int, int]] = set()
+        """The producer ids and epochs under which our last producer worked."""
 
     def begins(self, producer: Any) -> None:
         """Transactions go on by *producer*, which has fenced all before it."""
@@ -46,19 +47,20 @@ class Identity:
         """A commit went through."""
         self.rejoins = 0
 
-    @property
-    def suspected(self) -> bool:
-        return self._suspected is not None
+    def lost(self) -> bool:
+        """
+        Find out who has the name when that is in doubt, and tell whether we are to join again.
 
-    def settle(self) -> None:
-        """Find out who has the name; return when we are to join again. Raises: Fenced: not we; LogUnavailable."""
+        Raises: Fenced: another process has it; LogUnavailable.
+        """
         if self._suspected is None:
-            return
+            return False
         if self.rejoins >= MAX_REJOINS or self._topics.holder(self.name) not in {None, *self._held}:
             raise self._suspected
         _LOG.warning(
             "displaced, though no other process has our identity; joining again", extra={"identity": self.name}
         )
+        return True
 
     def rejoined(self) -> None:
         self.rejoins += 1

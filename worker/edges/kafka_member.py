@@ -202,11 +202,10 @@ class KafkaMember:
 
     def _settle_fence(self) -> None:
         """Stop when another process has displaced us, else join again. Raises: Fenced, LogUnavailable."""
-        if not self._identity.suspected:
-            return
         self._beat()
         try:
-            self._identity.settle()
+            if not self._identity.lost():
+                return
         except Fenced as failure:
             self._stop(failure)
             raise

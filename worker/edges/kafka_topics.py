@@ -50,8 +50,6 @@ class KafkaTopics:
         self._lock = threading.Lock()
         self._admin: Any = None
         self._facts: dict[str, TopicFacts] = {}
-        self._counts: Mapping[str, int] = {}
-        """Partitions of all topics there were when one was first asked for."""
         self._asked_at = time.monotonic()
 
     def create(self, wanted: Sequence[TopicSpec]) -> Mapping[str, TopicOutcome]:
@@ -83,13 +81,11 @@ class KafkaTopics:
     def facts(self, topic: str) -> TopicFacts:
         """Return what is known of *topic*, asked now and then. Raises: WrongSettings: there is no such topic."""
         if time.monotonic() - self._asked_at > self._settings.metadata_max_age_ms / 1000:
-            self.forget_facts()
+            self._facts.clear()
             self._asked_at = time.monotonic()
         known = self._facts.get(topic)
         if known is None:
-            if topic not in self._counts:
-                self._counts = self.partitions()
-            partitions = self._counts.get(topic)
+            partitions = self.partitions().get(topic)
             if partitions is None:
                 raise WrongSettings(f"topic {topic} does not exist; `dateline topics apply` creates what is missing")
             known = self._facts[topic] = TopicFacts(partitions=partitions, max_message_bytes=self._limit(topic))
@@ -98,7 +94,6 @@ class KafkaTopics:
     def forget_facts(self) -> None:
         """Ask again next time: limits and topics may have changed."""
         self._facts.clear()
-        self._counts = {}
 
     def committed(self, group: str, topics: Sequence[str]) -> Mapping[ports.TopicPartition, int]:
         """Return the offsets that *group* has committed; partitions without one are left out."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from worker import inflection
 from worker.edges import yaml_file
-from worker.gazetteer import Alias, PairRules, Place, RegionRules
+from worker.gazetteer import Alias, PairRules, Place, RegionRules, ends_with
 
 WEIGHTS = {"name": 1.0, "adj": 0.9, "people": 0.9, "metonym": 0.5, "leader": 0.4}
 _CODE = re.compile(r"[A-Z]{2}")
@@ -96,7 +96,7 @@ def _guarded(aliases: Iterable[Alias], document: yaml_file.Document) -> Iterator
         document.unknown({"before", "after"}, "guards", name)
         for side, pattern in guard.items():
             try:
-                re.compile(pattern)
+                re.compile(ends_with(pattern) if side == "before" else pattern)
             except re.error as error:
                 document.fault(f"not a regular expression: {error}", "guards", name, side)
     document.check()

@@ -124,7 +124,8 @@ class Enricher:
             self.step(timeout_s=timeout_s)
 
     def change(self, taxonomy: Taxonomy) -> None:
-        """Tag and route by *taxonomy* from the next batch on; any thread may ask for it."""
+        """Tag and route by *taxonomy* from the next batch on; any thread may ask for it, and does the compiling."""
+        taxonomy.topics.prepare(like=self._taxonomy.topics)
         self._coming = taxonomy
 
     def _publisher_with(self, taxonomy: Taxonomy) -> Publisher:

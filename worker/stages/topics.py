@@ -121,16 +121,21 @@ class TopicIndex:
         """Return what reads *language*; `und` with all vocabularies, languages without one by terms for all of them."""
         scorer = self._scorers.get(language)
         if scorer is None:
-            if language == "und":
+            if not language:
+                scorer = _scorer(self._given, ("und",))
+            elif language == "und":
                 scorer = _scorer(self._given, (*self._languages, "und"))
             elif language in self._languages:
                 scorer = _scorer(self._given, (language, "und"))
-            elif language:
-                return self.scorer("")
             else:
-                scorer = _scorer(self._given, ("und",))
+                return self.scorer("")
             self._scorers[language] = scorer
         return scorer
+
+    def prepare(self, like: TopicIndex) -> None:
+        """Compile now what *like*, which these rules are to follow, has compiled."""
+        for language in tuple(like._scorers):
+            self.scorer(language)
 
 
 def _scorer(rules: TopicRules, languages: tuple[str, ...]) -> _Scorer:
