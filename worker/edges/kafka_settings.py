@@ -144,7 +144,7 @@ def writing(
         "enable_idempotence": True,
         "compression_type": settings.compression,
         "batch_size": batch_bytes,
-        "linger_ms": 0,
+        "linger_ms": 100,  # nothing waits for it, as all is flushed; with 0 what belongs together goes in many requests
         "max_block_ms": settings.connect_timeout_ms,
         "max_request_size": 8 * 1024 * 1024,
         "metadata_max_age_ms": settings.metadata_max_age_ms,

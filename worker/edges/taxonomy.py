@@ -33,8 +33,8 @@ def load_taxonomy(folder: Path | None = None) -> Taxonomy:
 
     Raises: FileFaults: with every fault that was found, by file and line; nothing is loaded then.
     """
-    # A quarter of a million objects that live as long as the process: the garbage collector need not walk them while they are
-    # made (a fifth of the time), nor ever after.
+    # A quarter of a million objects that live as long as the process: the garbage collector need not walk them while
+    # they are made (a fifth of the time), nor ever after.
     collecting = gc.isenabled()
     gc.disable()
     try:
