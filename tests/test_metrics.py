@@ -53,6 +53,17 @@ def test_counters_stand_at_zero_before_anything_has_happened() -> None:
     assert value(metrics, "dateline_stage_seconds_count", stage="judge") == 0
 
 
+def test_what_python_objects_take_is_counted() -> None:
+    metrics = full()
+    before = value(metrics, "dateline_python_blocks")
+    kept = [object() for _ in range(10_000)]
+    after = value(metrics, "dateline_python_blocks")
+    assert kept
+    assert before is not None
+    assert after is not None
+    assert 9_000 < after - before < 20_000
+
+
 def test_feeds_beyond_the_limit_share_one_label() -> None:
     metrics = full(MAX_FEED_LABELS + 2)
     metrics.feed_fetched("feed-0000", result="dns", seconds=1, now=NOW)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -63,6 +64,12 @@ class Metrics:
         build = Info("dateline_build", "Version of this program and of its Python", registry=registry)
         build.info({"version": __version__, "python": platform.python_version()})
         ProcessCollector(registry=registry)
+        blocks = Gauge(
+            "dateline_python_blocks",
+            "Pieces of memory that Python objects take: a leak raises it, a high-water mark of the allocator does not",
+            registry=registry,
+        )
+        blocks.set_function(sys.getallocatedblocks)
 
     def _worker(self, registry: CollectorRegistry, reasons: Iterable[str], routes: Iterable[str]) -> None:
         self.records_in = Counter("dateline_records_read_total", "Raw records read", registry=registry)

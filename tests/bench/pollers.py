@@ -9,17 +9,15 @@ import random
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests.faults.usage import usage
 from tests.support.installation import Installation
+from tests.support.metrics import metric
 from tests.support.secured_kafka import Certificates
 from tests.support.services import lasting_port
 from worker import wire
@@ -65,18 +63,6 @@ def cpu_s(pid: int) -> float:
     """Return the CPU seconds that process *pid* has used. Raises: OSError: it is gone."""
     after_name = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / _TICKS
-
-
-def metric(port: int, name: str, **labels: str) -> float:
-    """Return the sum of the samples of *name* that have these labels. Raises: OSError."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
-        return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
 
 
 def polls(

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tests.bench.pollers import cpu_s, metric
+from tests.bench.pollers import cpu_s
 from tests.bench.storage import worded
 from tests.support.installation import Installation
+from tests.support.metrics import metric
 from tests.support.services import Service, lasting_port
 from worker import wire
 from worker.ports import NewRecord

@@ -30,6 +30,8 @@ STEP_MIB = 4.0
 MOST_STEPS_MIB = 32.0
 """So far may steps lift it in the judged half: a backlog sets a new high-water mark; what each fault leaks goes on."""
 MOST_KIB_PER_HOUR = 1024.0
+MOST_BLOCKS_PER_HOUR = 20_000.0
+"""Pieces of memory that Python objects take, some 2 MiB; they come and go, so that a half hour shows no less."""
 JUDGED_FROM_S = 1800.0
 """A shorter run shows no slope that means anything."""
 _HEADERS = ("raw", "kind", "x-id", "x-expect", "dateline-cut-length")
@@ -95,6 +97,7 @@ class Fault:
 def soak(stand: Soaked) -> None:
     """Cause a random fault every some seconds. Worker 0 is left alone; what it holds is measured."""
     samples: list[Sample] = []
+    blocks: list[tuple[float, float]] = []
     recoveries: dict[str, list[float]] = {}
     told = began = time.monotonic()
     caused = steps_kib = 0
@@ -116,6 +119,7 @@ def soak(stand: Soaked) -> None:
             recoveries.setdefault(fault.name, []).append(stand.recoveries[-1])
             stand.all_alive(workers[:1])
             _start_again(stand, workers)
+            blocks.append((time.monotonic() - began, stand.metric(workers[0], "dateline_python_blocks")))
             stepped = usage(workers[0].pid).rss_kib - before
             if abs(stepped) > STEP_MIB * 1024:
                 steps_kib += stepped
@@ -130,7 +134,7 @@ def soak(stand: Soaked) -> None:
         for name, took in sorted(recoveries.items())
     ]
     stand.drain(600)
-    _judge(stand, samples)
+    _judge(stand, samples, blocks)
 
 
 def _recovered(stand: Soaked, fault: Fault) -> None:
@@ -228,17 +232,18 @@ def _seen_store(stand: Soaked) -> tuple[int, int]:
         client.close()
 
 
-def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
+def _judge(stand: Soaked, samples: Sequence[Sample], blocks: Sequence[tuple[float, float]]) -> None:
     warm_up = samples[-1].at / 2  # the allocator's high-water mark rises for a while
     warm = [each for each in samples if each.at >= warm_up]
-    slope = kib_per_hour([(each.at, each.used.rss_kib - each.steps_kib) for each in warm])
+    slope = per_hour([(each.at, each.used.rss_kib - each.steps_kib) for each in warm])
+    more = per_hour([(at, count) for at, count in blocks if at >= warm_up])
     steps_mib = (warm[-1].steps_kib - warm[0].steps_kib) / 1024
     stories = len(stand.view.records(stand.names.enriched))
     used, _ = _seen_store(stand)
     stand.notes += [
         _line(stand, samples[-1]),
         f"worker 0: {slope / 1024:+.2f} MiB/h and {steps_mib:+.1f} MiB in steps, from {warm[0].used}"
-        f" to {warm[-1].used}",
+        f" to {warm[-1].used}; {more:+,.0f} blocks of Python objects an hour of {blocks[-1][1]:,.0f}",
         f"seen store: {stories:,} stories, {used / max(1, stories):.0f} bytes for each",
     ]
     tenth = max(1, len(warm) // 10)
@@ -254,12 +259,14 @@ def _judge(stand: Soaked, samples: Sequence[Sample]) -> None:
             stand.problems.append(f"{what} grew from {before} to {after}")
     if samples[-1].at >= JUDGED_FROM_S and slope > MOST_KIB_PER_HOUR:
         stand.problems.append(f"memory grows by {slope / 1024:.2f} MiB an hour")
+    if samples[-1].at >= JUDGED_FROM_S and more > MOST_BLOCKS_PER_HOUR:
+        stand.problems.append(f"Python objects grow by {more:,.0f} blocks an hour")
     if steps_mib > MOST_STEPS_MIB:
         stand.problems.append(f"faults have lifted the memory by {steps_mib:.0f} MiB")
 
 
-def kib_per_hour(points: Sequence[tuple[float, float]]) -> float:
-    """Return the slope of the straight line through *points* (seconds, KiB) by least squares."""
+def per_hour(points: Sequence[tuple[float, float]]) -> float:
+    """Return by how much *points* (seconds, amount) rise in an hour, along a straight line by least squares."""
     middle_x = sum(x for x, _ in points) / len(points)
     middle_y = sum(y for _, y in points) / len(points)
     spread = sum((x - middle_x) ** 2 for x, _ in points)

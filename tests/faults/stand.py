@@ -20,6 +20,7 @@ from tests.faults import oracle
 from tests.faults.load import Load
 from tests.faults.usage import unready
 from tests.support.installation import Installation
+from tests.support.metrics import metric
 from tests.support.services import KafkaBroker, RedisServer, lasting_port
 from worker.edges.data_folder import LOG_FILE
 
@@ -219,6 +220,10 @@ class Stand:
     def address(self, worker: subprocess.Popen[bytes]) -> str:
         """Return where *worker* answers."""
         return f"http://{self.http_host}:{self._http_ports[worker.pid]}"
+
+    def metric(self, worker: subprocess.Popen[bytes], name: str) -> float:
+        """Return what *worker* says of *name*, on this machine. Raises: OSError."""
+        return metric(self._http_ports[worker.pid], name)
 
     def unready(self, worker: subprocess.Popen[bytes]) -> str:
         """Return why *worker* says that it is not ready; empty when it is."""

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.faults.oracle import Seen
-from tests.faults.soak import kib_per_hour, slim
+from tests.faults.soak import per_hour, slim
 
 
 def seen(value: bytes) -> Seen:
@@ -16,8 +16,8 @@ def seen(value: bytes) -> Seen:
 
 
 def test_the_slope_is_that_of_the_line_and_zero_without_one() -> None:
-    assert kib_per_hour([(second, 5000 + second / 3.6) for second in range(100)]) == pytest.approx(1000)
-    assert kib_per_hour([(0, 5000)]) == 0
+    assert per_hour([(second, 5000 + second / 3.6) for second in range(100)]) == pytest.approx(1000)
+    assert per_hour([(0, 5000)]) == 0
 
 
 @pytest.mark.parametrize(
