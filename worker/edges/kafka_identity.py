@@ -47,7 +47,7 @@ class Identity:
         """A commit went through."""
         self.rejoins = 0
 
-    def lost(self) -> bool:
+    def must_rejoin(self) -> bool:
         """
         Find out who has the name when that is in doubt, and tell whether we are to join again.
 

@@ -204,7 +204,7 @@ class KafkaMember:
         """Stop when another process has displaced us, else join again. Raises: Fenced, LogUnavailable."""
         self._beat()
         try:
-            if not self._identity.lost():
+            if not self._identity.must_rejoin():
                 return
         except Fenced as failure:
             self._stop(failure)
