@@ -8,6 +8,7 @@ waits for may have reached it after the one that made us a member; another proce
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from worker.edges import kafka_clients
@@ -22,8 +23,10 @@ MAX_REJOINS = 5
 class Identity:
     """A member's claim to its name."""
 
-    def __init__(self, name: str, topics: KafkaTopics) -> None:
+    def __init__(self, name: str, topics: KafkaTopics, *, beat: Callable[[], None]) -> None:
+        """*beat*: called before the cluster is asked."""
         self.name = name
+        self._beat = beat
         self.rejoins = 0
         """Since the last commit."""
         self._topics = topics
@@ -55,6 +58,7 @@ class Identity:
         """
         if self._suspected is None:
             return False
+        self._beat()
         if self.rejoins >= MAX_REJOINS or self._topics.holder(self.name) not in {None, *self._held}:
             raise self._suspected
         _LOG.warning(

@@ -61,7 +61,7 @@ class KafkaMember:
         self._settings = settings
         self._topics = topics
         self._group = group
-        self._identity = Identity(identity, topics)
+        self._identity = Identity(identity, topics, beat=beat)
         self._subscribe = tuple(subscribe)
         self._beat = beat
         self._reset = reset
@@ -202,7 +202,6 @@ class KafkaMember:
 
     def _settle_fence(self) -> None:
         """Stop when another process has displaced us, else join again. Raises: Fenced, LogUnavailable."""
-        self._beat()
         try:
             if not self._identity.must_rejoin():
                 return
