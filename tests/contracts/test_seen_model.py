@@ -94,12 +94,13 @@ class ModelLog:
         return ModelReader(sorted(found, key=lambda record: record.partition))
 
     def write(self, fingerprint: Fingerprint, verdict: Verdict, routes: tuple[str, ...]) -> None:
-        topic = NAMES.enriched if verdict.kind in SENT else NAMES.duplicates
+        sent = verdict.kind in SENT
+        topic = NAMES.enriched if sent else NAMES.duplicates
         headers = (
             ("raw", str(fingerprint.raw).encode()),
             ("feed", fingerprint.feed.encode()),
             ("kind", verdict.kind.encode()),
-            ("routes", ",".join(routes).encode()),
+            *([("routes", ",".join(routes).encode())] if sent else []),  # a duplicate is on none, and says nothing
             judged_header(fingerprint, verdict),
         )
         self.out.append(
