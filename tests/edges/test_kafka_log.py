@@ -437,6 +437,9 @@ def test_a_cluster_that_is_not_there_is_unavailable_not_wrong() -> None:
 def test_settings_whose_timeouts_contradict_each_other_are_refused(settings: KafkaSettings) -> None:
     with pytest.raises(WrongSettings, match="request < delivery"):
         dataclasses.replace(settings, transaction_timeout_ms=1000)
+    with pytest.raises(WrongSettings, match="100 ms more"):  # the client would refuse it when it connects
+        dataclasses.replace(settings, delivery_timeout_ms=settings.request_timeout_ms + 99)
+    dataclasses.replace(settings, delivery_timeout_ms=settings.request_timeout_ms + 100)
     with pytest.raises(WrongSettings, match="assignor"):
         dataclasses.replace(settings, assignor="sticky")
 

@@ -19,6 +19,8 @@ from worker.ports import WrongSettings
 Config = dict[str, Any]
 BATCH_BYTES = 900 * 1024
 """A batch that stays below the usual topic limit of 1 MiB: the client cannot mend one that the broker refuses."""
+LINGER_MS = 100
+"""Nothing waits for it, as all is flushed; with 0 what belongs together goes in many requests."""
 SETTLING_TIMEOUT_MS = 1_000
 """The transaction timeout of who only ends what another has left open; no worker works with one so short."""
 ASSIGNORS: Mapping[str, type] = {"range": RangePartitionAssignor, "cooperative-sticky": CooperativeStickyAssignor}
@@ -76,6 +78,8 @@ class KafkaSettings:
         times = (self.request_timeout_ms, self.delivery_timeout_ms, self.transaction_timeout_ms)
         if list(times) != sorted(set(times)) or self.transaction_timeout_ms >= self.max_poll_interval_ms:
             raise WrongSettings("wanted: request < delivery < transaction timeout < max poll interval")
+        if self.delivery_timeout_ms < self.request_timeout_ms + LINGER_MS:
+            raise WrongSettings(f"the delivery timeout must be {LINGER_MS} ms more than that of a request")
         if self.transaction_timeout_ms <= SETTLING_TIMEOUT_MS:
             raise WrongSettings(f"the transaction timeout must be more than {SETTLING_TIMEOUT_MS} ms")
         for path in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile):
@@ -144,7 +148,7 @@ def writing(
         "enable_idempotence": True,
         "compression_type": settings.compression,
         "batch_size": batch_bytes,
-        "linger_ms": 100,  # nothing waits for it, as all is flushed; with 0 what belongs together goes in many requests
+        "linger_ms": LINGER_MS,
         "max_block_ms": settings.connect_timeout_ms,
         "max_request_size": 8 * 1024 * 1024,
         "metadata_max_age_ms": settings.metadata_max_age_ms,
