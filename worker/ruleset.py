@@ -1,4 +1,4 @@
-"""All compiled rules by which articles are tagged and routed, as one immutable value."""
+"""All rules by which articles are tagged and routed, as one value; some of it is compiled when an article needs it."""
 
 from __future__ import annotations
 
