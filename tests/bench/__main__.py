@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from tests.bench.measure import WARM_UP, latencies, throughput
-from tests.bench.parts import Stand, machine, pin, split_cores
+from tests.bench.measure import latencies, throughput
+from tests.bench.parts import WARM_UP, Stand, machine, pin, split_cores
 from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
 from worker.enriching import STAGES
 
@@ -48,7 +48,7 @@ def kafka(core: int) -> Iterator[Stand]:
 def report(stand: Stand, articles: int, paced: int) -> bool:
     """Measure *stand*, print its figures and tell whether the limits hold; they are limits for Kafka only."""
     limited = bool(stand.bootstrap)
-    print(f"\n{stand.name}: {articles:,} articles", flush=True)
+    print(f"\n{stand.name}: {articles:,} articles after a warm-up of {WARM_UP:,}", flush=True)
     copied, enriched = throughput(replace(stand, prefix="bench-all."), articles)
     counts = ", ".join(f"{name} {count:,}" for name, count in sorted(enriched.counts.items()))
     print(f"  outcomes             {counts}")
@@ -67,7 +67,7 @@ def report(stand: Stand, articles: int, paced: int) -> bool:
     prompt = delays.p99_ms <= MAX_P99_MS
     limit = f"(limit {MAX_P99_MS:.0f}: {verdict(prompt)})" if limited else ""
     print(
-        f"  raw to committed output at 200 articles/s, {delays.count:,} articles after a warm-up of {WARM_UP:,}:"
+        f"  raw to committed output at 200 articles/s, {delays.count:,} articles:"
         f" p50 {delays.p50_ms:.0f} ms,"
         f" p99 {delays.p99_ms:.0f} ms {limit}; producer at most {delays.late_s * 1000:.0f} ms late",
         flush=True,

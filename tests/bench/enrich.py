@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from tests.bench.parts import MAX_RECORDS, Stand, cpu_s, figures, join
+from tests.bench.parts import MAX_RECORDS, WARM_UP, Stand, cpu_s, figures, join
 from worker.edges.language_model import classify
 from worker.edges.taxonomy import load_taxonomy
 from worker.enriching import Judged
@@ -34,6 +34,9 @@ class Tally:
     """Listens to the enricher: counts ends, adds up the time of each stage."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
         self.records = 0
         self.counts: dict[str, int] = defaultdict(int)
         self.stages: dict[str, float] = defaultdict(float)
@@ -74,8 +77,8 @@ class Tally:
     def rebuilding(self, restored: int | None) -> None: ...
 
 
-def enrich(stand: Stand, count: int, *, max_records: int = MAX_RECORDS) -> dict[str, object]:
-    """Work off *count* raw records with every stage; the clock starts when the first batch can be had."""
+def enrich(stand: Stand, count: int, *, max_records: int = MAX_RECORDS, warm_up: int = WARM_UP) -> dict[str, object]:
+    """Work off *count* raw records with every stage; the clock starts after the first *warm_up*."""
     log = stand.log()
     member = log.member(group="enrich", identity="bench-enrich-0", topics=[stand.topics.raw])
     tally, seen = Tally(), stand.seen()
@@ -92,6 +95,10 @@ def enrich(stand: Stand, count: int, *, max_records: int = MAX_RECORDS) -> dict[
     classify("A worker loads its language model before it joins.")
     join(member)
     print("ready", flush=True)
+    while tally.records < warm_up:
+        enricher.step(timeout_s=0.5)
+    count -= tally.records
+    tally.clear()
     wall, cpu = time.perf_counter(), cpu_s()
     while tally.records < count:
         enricher.step(timeout_s=0.5)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.bench.articles import articles
-from tests.bench.parts import Stand, topic_specs
+from tests.bench.parts import WARM_UP, Stand, topic_specs
 from worker import wire
 from worker.ports import Log
 
@@ -63,25 +63,18 @@ def throughput(stand: Stand, count: int) -> tuple[Throughput, Throughput]:
         appender = log.appender()
         now = datetime.now(UTC)
         chunk = []
-        for article in articles(count):
+        for article in articles(WARM_UP + count):
             chunk.append(wire.raw_record(article, topic=stand.topics.raw, now=now))
             if len(chunk) == CHUNK:
                 appender.append(chunk)
                 chunk = []
         appender.append(chunk)
         appender.close()
-    return _throughput("copy", stand, count), _throughput("enrich", stand, count)
-
-
-WARM_UP = 1_500
+    return _throughput("copy", stand, WARM_UP + count), _throughput("enrich", stand, WARM_UP + count)
 
 
 def latencies(stand: Stand, count: int) -> Latency:
-    """
-    Let a worker run against a paced producer and read what comes out.
-
-    The first WARM_UP articles are not counted: a broker that has just started takes seconds for its first transactions.
-    """
+    """Let a worker run against a paced producer and read what comes out."""
     topics = stand.topics
     count += WARM_UP
     with ready_log(stand) as log:

@@ -22,6 +22,9 @@ from worker.ports import Log, Member, SeenStore, TopicSpec
 PARTITIONS = 12
 MAX_RECORDS = 500
 """In one transaction."""
+WARM_UP = 1_500
+"""So many articles go first and are not counted: a process that has just started compiles the terms of its languages,
+and a broker takes seconds for its first transactions."""
 COPIED = "copied"
 """The route-like topic that the bare copy writes to."""
 

@@ -95,7 +95,7 @@ def stored(stand: Stand, services: Sequence[Service], count: int, *, batch: int)
                 chunk = []
         appender.close()
         with redirect_stdout(StringIO()):  # it tells a parent that it is ready
-            result = enrich(stand, count, max_records=batch)
+            result = enrich(stand, count, max_records=batch, warm_up=0)
     memory, file = _memory(server)
     return Stored(
         articles=count,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
+import selectors
 import shutil
 import subprocess
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from worker.edges.kafka_topics import KafkaTopics
 from worker.edges.process import ExitCode
 from worker.ports import LogUnavailable, NotAuthorised, TopicSpec, TransactionFailed
 
-pytestmark = [pytest.mark.kafka, pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")]
+pytestmark = pytest.mark.kafka
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +44,6 @@ def _broker() -> Iterator[SecuredBroker | ServiceUnavailable]:
         yield made
     finally:
         made.remove()
-
-
-@pytest.fixture(autouse=True)
-def _sockets() -> Iterator[None]:
-    """Collect the sockets of failed handshakes, which the client leaves to the garbage collector with a warning."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture
@@ -193,6 +183,22 @@ def test_wrong_credentials_are_refused_at_the_start(scene: Scene, wrong: Callabl
         raise AssertionError("let in")
 
     until(refused, within_s=60)
+
+
+def test_a_refusal_that_comes_with_the_end_of_the_connection_is_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P18: a client that wakes up late finds the answer and the hang-up together, and took it for a broker away."""
+    select = selectors.EpollSelector.select
+
+    def late(self: selectors.EpollSelector, timeout: float | None = None) -> Any:
+        ready = select(self, timeout)
+        time.sleep(0.2 if ready else 0)
+        return ready
+
+    monkeypatch.setattr(selectors.EpollSelector, "select", late)
+    with pytest.raises(NotAuthorised, match="Authentication"):
+        KafkaLog.open(dataclasses.replace(wrong_password(scene), connect_timeout_ms=5000))
 
 
 @pytest.mark.parametrize("kind", [ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID])
