@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
-
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.faults.stand import Stand
 
@@ -55,11 +52,9 @@ def _told(folder: Path) -> float:
 
 def _check_sums(stand: Stand, worker: subprocess.Popen[bytes]) -> None:
     """Raise AssertionError when durations add up to less than nothing."""
-    with urllib.request.urlopen(stand.address(worker) + "/metrics", timeout=10) as answer:
-        families = list(text_string_to_metric_families(answer.read().decode()))
     sums = {
         sample.name: sample.value
-        for family in families
+        for family in stand.families(worker)
         for sample in family.samples
         if family.type == "histogram" and sample.name.endswith("_sum")
     }

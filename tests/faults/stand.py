@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from kafka.errors import KafkaError
+from prometheus_client.metrics_core import Metric
 
 from tests.faults import oracle
 from tests.faults.load import Load
 from tests.faults.usage import unready
 from tests.support.installation import Installation
-from tests.support.metrics import metric
+from tests.support.metrics import families, metric
 from tests.support.services import KafkaBroker, RedisServer, lasting_port
 from worker.edges.data_folder import LOG_FILE
 
@@ -217,9 +218,9 @@ class Stand:
         ended = [worker.returncode for worker in workers if worker.poll() is not None]
         assert not ended, f"workers ended with {ended}"
 
-    def address(self, worker: subprocess.Popen[bytes]) -> str:
-        """Return where *worker* answers."""
-        return f"http://{self.http_host}:{self._http_ports[worker.pid]}"
+    def families(self, worker: subprocess.Popen[bytes]) -> list[Metric]:
+        """Return all that *worker* counts. Raises: OSError."""
+        return families(self._http_ports[worker.pid], host=self.http_host)
 
     def metric(self, worker: subprocess.Popen[bytes], name: str) -> float:
         """Return what *worker* says of *name*, on this machine. Raises: OSError."""

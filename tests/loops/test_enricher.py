@@ -24,9 +24,9 @@ from worker.edges.sqlite_seen import SqliteSeen
 from worker.edges.taxonomy import load_taxonomy
 from worker.edges.valkey_seen import ValkeySeen
 from worker.enriching import Judged, SilentEvents, TopicNames
-from worker.loops import enricher
+from worker.loops import reading
 from worker.loops.dead_letter_limit import DeadLetterLimit
-from worker.loops.enricher import FIRST_BATCH, Enricher, EnricherSettings
+from worker.loops.enricher import FAILURES_IN_A_ROW, FIRST_BATCH, Enricher, EnricherSettings
 from worker.loops.past import records_between
 from worker.loops.settled import Settled, ends_since
 from worker.ports import Fenced, LogRecord, Member, NewRecord, RecordTooLarge, SeenStore, TopicPartition, TopicSpec
@@ -407,7 +407,7 @@ def test_a_release_that_refuses_what_was_good_writes_no_dead_letter(
     def broken(*_: object) -> object:
         raise KeyError("our own fault")
 
-    monkeypatch.setattr(enricher, "extract", broken)
+    monkeypatch.setattr(reading, "extract", broken)
 
     with pytest.raises(DeadLetterLimit, match="extraction-failed"):
         bench.drain(bench.worker("w1", limits=Limits(run=25, window=100)))
@@ -459,7 +459,7 @@ def test_a_log_without_room_is_waited_for_however_long_it_takes(bench: Bench, tm
     largest = max(path.stat().st_size for path in tmp_path.iterdir())
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
     try:
-        assert [worker.step(timeout_s=0.2) for _ in range(enricher.FAILURES_IN_A_ROW + 1)] == [0] * 6
+        assert [worker.step(timeout_s=0.2) for _ in range(FAILURES_IN_A_ROW + 1)] == [0] * 6
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {str(reason).partition(":")[0] for reason in bench.heard.reasons} == {"log"}  # not a failed transaction

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from hashlib import blake2b
 
 from worker import wire
 from worker.enriching import NEWER_RECORD, Clock, EnricherEvents, Judged, TopicNames
 from worker.loops.dead_letter_limit import DeadLetterWatch, Past, no_past
 from worker.loops.publishing import Publisher, Routed
+from worker.loops.reading import article_of, fingerprint_of, until_newer_major, would_be_refused
 from worker.loops.rebuilding import Rebuilding
 from worker.loops.settled import Ends, Settled
 from worker.loops.tagging import tag
@@ -36,15 +36,11 @@ from worker.ports import (
 from worker.records import (
     Article,
     Enriched,
-    Fingerprint,
-    RawArticle,
     Rejected,
     VerdictKind,
 )
 from worker.ruleset import Taxonomy
-from worker.stages.extract import Detect, extract
-from worker.stages.fingerprint import fingerprint
-from worker.stages.links import canonical_link
+from worker.stages.extract import Detect
 from worker.stages.refusals import Limits
 
 FAILURES_IN_A_ROW = 5
@@ -159,7 +155,7 @@ class Enricher:
             if self._failures == 0 and self._still_joined():
                 self._events.waiting(None)
             return 0
-        batch, newer = self._until_newer_major(batch)
+        batch, newer = until_newer_major(batch)
         self._held = None if newer is None else f"{NEWER_RECORD} ({newer}) is waiting for that release"
         if batch.records and not self._enrich(batch):
             return 0
@@ -195,23 +191,6 @@ class Enricher:
             self._wait(f"seen store: {error}")
             return False
         return self._joined
-
-    def _until_newer_major(self, batch: Batch) -> tuple[Batch, str | None]:
-        """Leave out, in each partition, what follows a record of a newer major: it is not bad, and not ours to read."""
-        blocked: dict[TopicPartition, str] = {}
-        kept = []
-        for record in batch.records:
-            place = (record.topic, record.partition)
-            if place in blocked:
-                continue
-            newer = wire.newer_major(record)
-            if newer is None:
-                kept.append(record)
-            else:
-                blocked[place] = newer
-        if not blocked:
-            return batch, None
-        return replace(batch, records=tuple(kept)), next(iter(blocked.values()))
 
     def _enrich(self, batch: Batch) -> bool:
         """Work off *batch* and tell whether it is committed; if not, its records come again."""
@@ -293,36 +272,23 @@ class Enricher:
         refused: list[tuple[LogRecord, Rejected]] = []
         with self._timed("extract", len(records)):
             for record, raw in decoded:
-                result = raw if isinstance(raw, Rejected) else self._extract(raw)
+                result = raw if isinstance(raw, Rejected) else article_of(raw, self._detect)
                 if isinstance(result, Rejected):
                     refused.append((record, result))
                 else:
                     articles.append((record, result))
         return articles, refused
 
-    def _extract(self, raw: RawArticle) -> Article | Rejected:
-        if raw.canonical_link is None and raw.link is not None:
-            raw = replace(raw, canonical_link=canonical_link(raw.link))
-        try:
-            return extract(raw, self._detect)
-        except Exception as error:  # noqa: BLE001  (no record may stop the worker: this one is refused, with its bytes kept)
-            return Rejected(
-                reason="extraction-failed", detail=f"{type(error).__name__}: {error}"[:1000], stage="extract"
-            )
-
     def _refuses(self, record: LogRecord) -> bool:
-        """Tell whether an earlier record would be refused now; one that waits for a newer release would not."""
+        """Tell whether an earlier record would be refused now."""
         self._events.beat()  # hundreds of pages may have to be read again
-        if wire.newer_major(record) is not None:
-            return False
-        raw = wire.decode_raw(record)
-        return isinstance(raw, Rejected) or isinstance(self._extract(raw), Rejected)
+        return would_be_refused(record, self._detect)
 
     def _judge(self, articles: Sequence[tuple[LogRecord, Article]]) -> list[Judged]:
         if not articles:
             return []
         with self._timed("fingerprint", len(articles)):
-            prints = [_fingerprint(record, article) for record, article in articles]
+            prints = [fingerprint_of(record, article) for record, article in articles]
         with self._timed("judge", len(articles)):
             verdicts = self._seen.judge(prints, now=self._clock.now())
         return [
@@ -389,14 +355,3 @@ class Enricher:
         start = self._clock.monotonic()
         yield
         self._events.stage(stage, self._clock.monotonic() - start, records)
-
-
-def _fingerprint(record: LogRecord, article: Article) -> Fingerprint:
-    """Return what is judged; a dead letter's second chance is known by where it lay first and by its bytes."""
-    made = fingerprint(article, record.coordinates)
-    origin = wire.origin_coordinates(record.headers)
-    if origin is None:
-        return made
-    # The bytes too: a topic that was made anew has other records at the same places.
-    identity = blake2b(str(origin).encode() + b"\n" + (record.value or b""), digest_size=16)
-    return replace(made, origin_key=identity.hexdigest())
