@@ -19,6 +19,7 @@ from kafka.structs import OffsetAndMetadata
 
 from tests.faults import (
     clock,
+    cluster,
     credentials,
     disk,
     flood,
@@ -228,6 +229,18 @@ def same_identity(stand: Stand) -> None:
             workers = [second]
 
 
+def _of_three() -> Iterator[Scenario]:
+    """T1, T3 and T4 where two other brokers have all that one has."""
+    faults = {
+        "T1-of-three": ("a worker and one of three brokers killed with -9", cluster.killed_with_worker),
+        "T3-of-three-kill": ("one of three brokers killed with -9 and restarted", cluster.killed),
+        "T3-of-three-clean": ("one of three brokers restarted in good order", cluster.restarted),
+        "T4-of-three": ("one of three brokers frozen", cluster.frozen),
+    }
+    for name, (fault, cause) in faults.items():
+        yield Scenario(name=name, fault=fault, cause=cause, stand=cluster.clustered, long=True)
+
+
 def _by_plan() -> Iterator[Scenario]:
     """Rebalances that somebody wants: with stopped workers that leave their group, and with such that do not."""
     for name, leaves, words in (("", True, ""), ("-stays", False, ", stopped ones stay members")):
@@ -312,6 +325,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         own=True,
     ),
     Scenario(name="T3-forgets", fault="group's offsets set back, all workers anew", cause=offsets_forgotten),
+    *_of_three(),
     Scenario(name="T4", fault="broker frozen 20 to 60 s", cause=broker_frozen, own=True),
     Scenario(name="T5", fault="worker frozen beyond its session", cause=worker_frozen),
     Scenario(name="T6", fault="rebalance storm", cause=rebalance_storm),

@@ -77,6 +77,11 @@ class Service:
 
     def start(self) -> None:
         """Start it and return when it answers. Raises: ServiceUnavailable."""
+        self.launch()
+        self.await_answer()
+
+    def launch(self) -> None:
+        """Start its process. Raises: ServiceUnavailable."""
         command, environment = self._command()
         # Should the tests be killed, the kernel takes the service along.
         prefix = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
@@ -84,9 +89,13 @@ class Service:
             self._process = subprocess.Popen(
                 [*prefix, *command], env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def await_answer(self) -> None:
+        """Return when it answers. Raises: ServiceUnavailable."""
+        process = self._own()
         deadline = time.monotonic() + START_S
         while not answers(self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 said = (self.folder / "out.log").read_text(errors="replace").strip().splitlines()[-1:]
                 raise ServiceUnavailable(self.name, f"it does not start: {' '.join(said)}")
@@ -156,6 +165,8 @@ class KafkaBroker(Service):
         self.folder = Path(tempfile.mkdtemp(prefix="dateline-kafka-"))
         self.port, self.controller_port = free_ports(2)
         self.bootstrap = self.given or f"127.0.0.1:{self.port}"
+        self.cluster_id = ""
+        """Of the cluster that it is a node of; empty when it is alone."""
 
     def start(self) -> None:
         if self.given:
@@ -165,11 +176,14 @@ class KafkaBroker(Service):
             except (OSError, ValueError) as error:
                 raise ServiceUnavailable("Kafka", f"DATELINE_TEST_KAFKA={self.given}: {error}") from error
             return
+        super().start()
+
+    def launch(self) -> None:
         fetched = subprocess.run([SCRIPT, "fetch"], capture_output=True, text=True, check=False)
         if fetched.returncode != 0:
             lines = fetched.stderr.strip().splitlines() or ["deploy/kafka/kafka fetch failed"]
             raise ServiceUnavailable("Kafka", lines[-1].removeprefix("kafka: "))
-        super().start()
+        super().launch()
 
     def said(self, about: str, *, lines: int = 60) -> list[str]:
         """Return the last lines of its log in which *about* stands."""
@@ -192,6 +206,7 @@ class KafkaBroker(Service):
             "DATELINE_KAFKA_CONTROLLER_PORT": str(self.controller_port),
             "DATELINE_KAFKA_DIR": str(self.folder / "node"),
             "DATELINE_KAFKA_ADVERTISED_HOST": "127.0.0.1",
+            "DATELINE_KAFKA_CLUSTER_ID": self.cluster_id,
         }
         if self.properties:
             further = self.folder / "further.properties"
