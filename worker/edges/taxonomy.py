@@ -24,7 +24,7 @@ from worker.stages.topics import TopicIndex
 from worker.toponyms import Gazetteer
 
 SHIPPED = Path(worker.__file__).parent / "taxonomy"
-GARBAGE = 50_000
+GARBAGE = 5_000
 """So many objects that could be in a cycle must be new before the garbage collector looks for cycles."""
 T = TypeVar("T")
 
