@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -174,4 +175,6 @@ def _line(row: Row) -> str:
 
 
 if __name__ == "__main__":
+    # Asked to end, it ends its workers and services too, as on Ctrl-C: they would go on for ever.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())
