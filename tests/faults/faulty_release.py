@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from worker.cli import main
-from worker.loops import enricher
+from worker.loops import reading
 from worker.stages.extract import extract
 
 if __name__ == "__main__":
@@ -17,5 +17,5 @@ if __name__ == "__main__":
             raise KeyError("a fault of this release")
         return extract(raw, *args)
 
-    vars(enricher)["extract"] = bad
+    vars(reading)["extract"] = bad
     sys.exit(main())
