@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,6 +44,7 @@ def test_a_run_that_is_asked_to_end_leaves_no_process_behind() -> None:
     command = [sys.executable, "-m", "tests.faults", "T1-embedded"]
     with subprocess.Popen(command, start_new_session=True, cwd=ROOT, stderr=subprocess.DEVNULL) as run:
         until(lambda: _of_group(run.pid, b"worker\0enrich"), within_s=60, what="a worker")
+        time.sleep(1.0)  # while it is being started, nobody has noted it yet
         run.terminate()
         assert run.wait(30) == 128 + signal.SIGTERM
     assert not _of_group(run.pid, b"")
