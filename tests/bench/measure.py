@@ -58,7 +58,7 @@ class Latency:
 
 
 def throughput(stand: Stand, count: int) -> tuple[Throughput, Throughput]:
-    """Fill the raw topic with *count* articles; return the figures of the bare copy and of the worker."""
+    """Fill the raw topic; return the figures of the bare copy and of the worker for *count* articles after WARM_UP."""
     with ready_log(stand) as log:
         appender = log.appender()
         now = datetime.now(UTC)
