@@ -1,9 +1,9 @@
 """
 What the client library gets wrong with its sockets, put right for all clients of the process.
 
-It leaves the sockets of connections and handshakes that came to nothing to the garbage collector. While a broker is
-away there is a new one with every attempt, and a worker whose long-lived objects are frozen is collected rarely: dozens
-stay open.
+It leaves to the garbage collector the sockets of connections and handshakes that came to nothing, and of connections
+that were closed before all was written and then could not write it. While a broker is away there is a new one with
+every attempt, and a worker whose long-lived objects are frozen is collected rarely: dozens stay open.
 
 And it throws away what arrives together with the end of a connection. A broker that refuses a password says so and
 hangs up; a client that wakes up a moment late would take that for a broker that is away, and try for ever.
@@ -21,6 +21,7 @@ from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 _connect = KafkaNetSocket.sock_connect
 _handshake = KafkaSSLTransport.handshake
+_write = KafkaTCPTransport._write_to_sock  # noqa: SLF001
 
 
 async def _connect_or_close(self: Any, net: Any, sock: Any, *args: Any, **kwargs: Any) -> Any:
@@ -37,6 +38,16 @@ async def _handshake_or_close(self: Any) -> None:
     except BaseException:
         self._close()
         raise
+
+
+async def _write_or_close(self: Any) -> None:
+    """Write as before; a transport that was closed meanwhile is closed for good, written or not."""
+    try:
+        await _write(self)
+    finally:
+        if self._closed and self._sock is not None:
+            self._write_task = None  # this very task: closing would cancel it
+            self._close()
 
 
 def _data_first(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[Any], tuple[bytes, Any]]:
@@ -56,5 +67,6 @@ def install() -> None:
     """Let all clients of this process do so."""
     KafkaNetSocket.sock_connect = _connect_or_close
     KafkaSSLTransport.handshake = _handshake_or_close
+    KafkaTCPTransport._write_to_sock = _write_or_close  # noqa: SLF001
     for transport, receiver in _receivers.items():
         transport._sock_recv = receiver  # noqa: SLF001
