@@ -1,9 +1,9 @@
 """
-Each guard against a defect of the client library (docs/decisions.md, P1 to P18), with its cause brought about for real.
+Each guard against a defect of the client library (docs/decisions.md, P1 to P19), with its cause brought about for real.
 
 Guards with a test elsewhere: P6 and P12 in test_kafka_log.py, P13 in test_kafka_contact.py, P16 and P17 in
-test_kafka_stale_offsets.py, P18 in test_kafka_security.py; sockets in test_kafka_sockets.py; the watchdog behind that
-of P8, with whole processes, in tests/faults/test_exits.py.
+test_kafka_stale_offsets.py, P18 in test_kafka_security.py, P19 in test_kafka_joins.py, sockets in
+test_kafka_sockets.py; the watchdog behind that of P8, with whole processes, in tests/faults/test_exits.py.
 """
 
 from __future__ import annotations

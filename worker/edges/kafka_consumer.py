@@ -37,6 +37,7 @@ class GroupConsumer:
         config = joining(settings, group=group, identity=identity)
         self.client: Any = kafka_clients.connect(KafkaConsumer, config, topics=tuple(subscribe))
         kafka_standing.pace(self.client)
+        kafka_standing.take_late_joins(self.client)
         self._fresh = kafka_standing.FreshOffsets(self.client)
         self.unsettled = kafka_standing.UnsettledOffsets(self.client)
         try:

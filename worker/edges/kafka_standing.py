@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka.errors import UnstableOffsetCommitError
+from kafka.future import Future
 from kafka.structs import ConsumerGroupMetadata
 
 LEAST_WAIT_S = 0.1
@@ -83,6 +84,26 @@ class FreshOffsets:
     def forget(self) -> None:
         """Ask anew next time; else an answer may be waited for across polls."""
         self._coordinator._offset_fetch_futures.clear()  # noqa: SLF001
+
+
+def take_late_joins(consumer: Any) -> None:
+    """
+    Let *consumer* take an answer to its join that came between two polls.
+
+    The client throws it away and joins again, and so must the whole group; members whose polls do not overlap never
+    come to an end of it. An answer that is outdated by now is found out by the next heartbeat, or refuses the commit.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    join = coordinator.join_group_async
+
+    async def take_or_join(timeout_ms: float | None = None) -> Any:
+        answer = coordinator._join_task  # noqa: SLF001
+        if answer is not None and answer.is_done and not coordinator._generation.is_lost():  # noqa: SLF001
+            coordinator._join_task = unread = Future()  # noqa: SLF001
+            coordinator._manager.call_soon(lambda: answer.chain(unread))  # noqa: SLF001
+        return await join(timeout_ms=timeout_ms)
+
+    coordinator.join_group_async = take_or_join
 
 
 def displaced(consumer: Any) -> bool:
