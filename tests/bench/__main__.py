@@ -3,6 +3,8 @@ Measure one worker process on one core against the limits of the design: `make b
 
 For each stand (embedded; Kafka + Redis): the bare copy and the whole worker over the same raw records, then latency
 from the raw record's timestamp to a read_committed reader at 200 articles a second. Exit status 1: a limit was missed.
+
+With --instructions: what neither the machine nor its neighbours alter, the instructions that an article costs.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
+from tests.bench.instructions import instructions
 from tests.bench.measure import latencies, throughput
 from tests.bench.parts import WARM_UP, Stand, machine, pin, split_cores
 from tests.support.services import KafkaBroker, RedisServer, ServiceUnavailable
@@ -22,8 +25,11 @@ from worker.enriching import STAGES
 
 ARTICLES = 20_000
 PACED = 6_000
+COUNTED = 1_500
 MIN_PER_CPU_SECOND = 2_000
 MAX_P99_MS = 250.0
+MAX_INSTRUCTIONS = 6_060_000
+"""Of an article. At so many a machine at its usual speed did 2,326 articles a CPU second (docs/decisions.md)."""
 
 
 @contextmanager
@@ -75,6 +81,18 @@ def report(stand: Stand, articles: int, paced: int) -> bool:
     return not limited or (fast and prompt)
 
 
+def report_instructions(stand: Stand, articles: int) -> bool:
+    """Count what an article costs on *stand*, print it and tell whether the limit holds; it is one for Kafka only."""
+    limited = bool(stand.bootstrap)
+    print(f"\n{stand.name}: instructions of {articles:,} articles after a warm-up of {WARM_UP:,}", flush=True)
+    copied, enriched = (instructions(role, stand, articles) for role in ("copy", "enrich"))
+    kept = enriched <= MAX_INSTRUCTIONS
+    limit = f" (limit {MAX_INSTRUCTIONS:,}: {verdict(kept)})" if limited else ""
+    print(f"  bare copy            {copied:11,.0f} an article")
+    print(f"  worker               {enriched:11,.0f} an article{limit}", flush=True)
+    return not limited or kept
+
+
 def verdict(kept: bool) -> str:
     return "kept" if kept else "MISSED"
 
@@ -85,6 +103,9 @@ def main() -> int:
     parser.add_argument("--articles", type=int, default=ARTICLES)
     parser.add_argument("--paced", type=int, default=PACED, help="articles in the latency run")
     parser.add_argument("--stand", choices=("embedded", "kafka"), action="append", help="default: both")
+    parser.add_argument(
+        "--instructions", action="store_true", help="count instructions instead of time (needs valgrind; 15 minutes)"
+    )
     args = parser.parse_args()
     core, others = split_cores()
     print(machine(), flush=True)
@@ -95,7 +116,10 @@ def main() -> int:
             continue
         try:
             with make(core) as stand:
-                kept &= report(stand, args.articles, args.paced)
+                if args.instructions:
+                    kept &= report_instructions(stand, COUNTED)
+                else:
+                    kept &= report(stand, args.articles, args.paced)
         except ServiceUnavailable as error:
             print(f"\nnot measured: {error}")
             kept = False

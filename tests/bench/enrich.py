@@ -79,6 +79,8 @@ class Tally:
 
 def enrich(stand: Stand, count: int, *, max_records: int = MAX_RECORDS, warm_up: int = WARM_UP) -> dict[str, object]:
     """Work off *count* raw records with every stage; the clock starts after the first *warm_up*."""
+    taxonomy = load_taxonomy(None)
+    classify("A worker loads its language model before it joins.")
     log = stand.log()
     member = log.member(group="enrich", identity="bench-enrich-0", topics=[stand.topics.raw])
     tally, seen = Tally(), stand.seen()
@@ -86,13 +88,12 @@ def enrich(stand: Stand, count: int, *, max_records: int = MAX_RECORDS, warm_up:
     enricher = Enricher(
         member=member,
         seen=seen,
-        taxonomy=load_taxonomy(None),
+        taxonomy=taxonomy,
         detect=lambda text, hint: detect(text, hint, classify),
         clock=SystemClock(),
         events=tally,
         settings=EnricherSettings(topics=stand.topics, max_records=max_records),
     )
-    classify("A worker loads its language model before it joins.")
     join(member)
     print("ready", flush=True)
     while tally.records < warm_up:

@@ -59,18 +59,23 @@ class Latency:
 
 def throughput(stand: Stand, count: int) -> tuple[Throughput, Throughput]:
     """Fill the raw topic; return the figures of the bare copy and of the worker for *count* articles after WARM_UP."""
+    fill(stand, WARM_UP + count)
+    return _throughput("copy", stand, WARM_UP + count), _throughput("enrich", stand, WARM_UP + count)
+
+
+def fill(stand: Stand, count: int) -> None:
+    """Make the topics of *stand* and append *count* articles to the raw one."""
     with ready_log(stand) as log:
         appender = log.appender()
         now = datetime.now(UTC)
         chunk = []
-        for article in articles(WARM_UP + count):
+        for article in articles(count):
             chunk.append(wire.raw_record(article, topic=stand.topics.raw, now=now))
             if len(chunk) == CHUNK:
                 appender.append(chunk)
                 chunk = []
         appender.append(chunk)
         appender.close()
-    return _throughput("copy", stand, WARM_UP + count), _throughput("enrich", stand, WARM_UP + count)
 
 
 def latencies(stand: Stand, count: int) -> Latency:
@@ -136,8 +141,12 @@ def _throughput(role: str, stand: Stand, count: int) -> Throughput:
 
 
 def _start(role: str, stand: Stand, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.bench.child", role, stand.plain(), str(count)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command(role, stand, count), stdout=subprocess.PIPE, text=True)
+
+
+def command(role: str, stand: Stand, count: int) -> list[str]:
+    """Return how a child process is started."""
+    return [sys.executable, "-m", "tests.bench.child", role, stand.plain(), str(count)]
 
 
 def _outcome(process: subprocess.Popen[str]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """
-Faults of one broker among three: what it leads goes to another, and comes back.
+Faults of one broker among three: what it leads goes to another, and comes back. And of all three together.
 
 Each node leads some partitions, coordinates some transactions and perhaps the group, and votes. While it is away the
 others go on, when the controller has noticed (broker.session.timeout.ms, 4 s here) and the clients have heard of it.
@@ -67,6 +67,22 @@ def restarted(stand: Clustered) -> None:
 def frozen(stand: Clustered) -> None:
     """One after the other says nothing, until the others have taken over; then it finds that it leads no longer."""
     _in_turn(stand, away=KafkaBroker.freeze, back=KafkaBroker.thaw, within_s=SILENT_S)
+
+
+def all_killed(stand: Clustered) -> None:
+    """All are killed with -9 at once, as a power cut does it, and started again together."""
+    with stand.load(200):
+        stand.steady(2)
+        for _ in range(2 if stand.short else 10):
+            time.sleep(stand.random.uniform(1.0, 3.0))
+            for node in stand.cluster.nodes:
+                node.kill()
+            stand.times += 1
+            time.sleep(stand.random.uniform(0.5, 10.0))
+            stand.cluster.start()
+            stand.recovered(stand.progress.mark(), within_s=BACK_S, every_partition=True)
+            stand.cluster.settle(within_s=BACK_S)
+            stand.all_alive(stand.workers)
 
 
 def _in_turn(

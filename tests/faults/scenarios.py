@@ -230,10 +230,11 @@ def same_identity(stand: Stand) -> None:
 
 
 def _of_three() -> Iterator[Scenario]:
-    """T1, T3 and T4 where two other brokers have all that one has."""
+    """T1, T3 and T4 where each of three brokers has all that the others have."""
     faults = {
         "T1-of-three": ("a worker and one of three brokers killed with -9", cluster.killed_with_worker),
         "T3-of-three-kill": ("one of three brokers killed with -9 and restarted", cluster.killed),
+        "T3-all-three": ("three of three brokers killed with -9 at once", cluster.all_killed),
         "T3-of-three-clean": ("one of three brokers restarted in good order", cluster.restarted),
         "T4-of-three": ("one of three brokers frozen", cluster.frozen),
     }
