@@ -80,6 +80,13 @@ def test_an_answer_between_two_polls_is_taken_and_the_group_need_not_join_again(
     assert pair.generation() == joined
 
 
+def test_an_answer_to_a_membership_that_has_ended_since_is_not_taken(pair: Pair) -> None:
+    """A heartbeat that was on its way when the member joined may be told so: the client then forgets who it is."""
+    coordinator(pair.first).reset_generation()
+    until(lambda: [polled(pair.second)] and len(polled(pair.first)) == 1)
+    assert not coordinator(pair.first)._generation.is_lost()
+
+
 def test_an_answer_that_is_taken_after_the_session_is_over_lets_nothing_go_out_twice(pair: Pair) -> None:
     expected = [b"%d" % number for number in range(20)]
     appender = pair.log.appender()

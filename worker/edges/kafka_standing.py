@@ -91,7 +91,8 @@ def take_late_joins(consumer: Any) -> None:
     Let *consumer* take an answer to its join that came between two polls.
 
     The client throws it away and joins again, and so must the whole group; members whose polls do not overlap never
-    come to an end of it. An answer that is outdated by now is found out by the next heartbeat, or refuses the commit.
+    come to an end of it. Where the membership has ended since, it joins again; where we have not heard of that yet, the
+    next heartbeat tells, or the commit is refused.
     """
     coordinator = consumer._coordinator  # noqa: SLF001
     join = coordinator.join_group_async
