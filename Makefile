@@ -31,7 +31,7 @@ check: $(DEVELOP) ## lint, formatting and types
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
-bench: $(DEVELOP) ## measure speed and latency against their limits (about 10 minutes)
+bench: $(DEVELOP) ## measure speed and latency against their limits (3 minutes)
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 costs: $(DEVELOP) ## measure what docs/scaling.md reckons with: bytes and CPU of an article and of a feed

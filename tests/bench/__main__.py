@@ -104,7 +104,7 @@ def main() -> int:
     parser.add_argument("--paced", type=int, default=PACED, help="articles in the latency run")
     parser.add_argument("--stand", choices=("embedded", "kafka"), action="append", help="default: both")
     parser.add_argument(
-        "--instructions", action="store_true", help="count instructions instead of time (needs valgrind; 15 minutes)"
+        "--instructions", action="store_true", help="count instructions instead of time (needs valgrind; 12 minutes)"
     )
     args = parser.parse_args()
     core, others = split_cores()
