@@ -155,7 +155,13 @@ class Member(Protocol):
         """
 
     def rewind(self) -> None:
-        """Go back to the committed offsets: what was polled and not committed comes again."""
+        """Go back to the committed offsets: what was polled and not committed comes again, what is paused too."""
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """Give nothing more of *partitions* until they are assigned anew or all is rewound; the others go on."""
+
+    def paused(self) -> frozenset[TopicPartition]:
+        """Return the owned partitions of which nothing comes now."""
 
     def assigned(self) -> frozenset[TopicPartition]:
         """Return the partitions that this member owns now."""

@@ -12,11 +12,13 @@ from tests.support.waiting import until
 from worker.ports import (
     Batch,
     Fenced,
+    LogRecord,
     LogUnavailable,
     Member,
     NewRecord,
     RecordTooLarge,
     TopicOutcome,
+    TopicPartition,
     TopicSpec,
     TransactionFailed,
     WrongSettings,
@@ -112,6 +114,62 @@ def test_polled_and_not_committed_comes_again_after_a_rewind(bench: Bench) -> No
     with pytest.raises(TransactionFailed):
         member.commit(stale[0], [])
     assert values(*poll(member, 10)) == sorted(expected)
+
+
+def test_a_paused_partition_holds_up_no_other_one_and_comes_again_after_a_rewind(bench: Bench) -> None:
+    topic = bench.topic("t", partitions=6)
+    expected = bench.fill(topic, 60)
+    member = bench.join(topic)
+    first = polled_once(member)
+    held = at(first)
+    member.pause([held])
+    theirs = {record.value or b"" for record in bench.read_all(topic) if at(record) != held}
+
+    others = poll(member, len(theirs))
+
+    assert set(values(*others)) == theirs
+    bench.append(NewRecord(topic=topic, key=first.key or b"", value=b"late"))
+    assert member.poll(timeout_s=0.3).records == ()
+    for batch in others:
+        member.commit(batch, [])
+    assert member.poll(timeout_s=0.3).records == ()
+    assert member.paused() == {held}
+    member.rewind()
+    again = poll(member, 61 - len(theirs))
+    assert set(values(*others, *again)) == {*expected, b"late"}
+    assert not member.paused()
+
+
+@pytest.mark.parametrize("read", ["one", "all"])
+def test_nothing_of_a_paused_partition_is_passed_over_when_the_group_changes(bench: Bench, read: str) -> None:
+    """It may stay paused or come again from the committed offset; never does it go on behind what was polled."""
+    topic = bench.topic("t", partitions=4)
+    expected = bench.fill(topic, 40)
+    one = bench.join(topic)
+    if read == "all":
+        poll(one, 40)
+    else:
+        polled_once(one)
+        until(lambda: len(one.assigned()) == 4)
+    one.pause(one.assigned())
+    assert one.poll(timeout_s=0.3).records == ()
+    two = bench.join(topic, identity="two")
+    came: set[bytes] = set()
+
+    def shared() -> bool:
+        for member in (one, two):
+            came.update(values(member.poll(timeout_s=0.1)))
+        return len(one.assigned()) == len(two.assigned()) == 2
+
+    until(shared, within_s=40)
+    held = one.paused()
+    bench.append(*(NewRecord(topic=topic, key=b"key %d" % n, value=b"late %d" % n) for n in range(40)))
+    theirs = {record.value or b"" for record in bench.read_all(topic) if at(record) not in held}
+    until(lambda: shared() and came >= theirs)
+    assert came == theirs
+    one.rewind()
+    until(lambda: shared() and len(came) == 80)
+    assert came >= set(expected)
 
 
 def test_polled_and_not_committed_comes_again_to_whoever_joins_after_a_close(bench: Bench) -> None:
@@ -329,6 +387,22 @@ def test_a_log_that_is_away_is_unavailable(bench: Bench) -> None:
     with pytest.raises(LogUnavailable):
         appender.append(out("t", b"x"), timeout_s=1)
     appender.close()
+
+
+def at(record: LogRecord) -> TopicPartition:
+    return record.topic, record.partition
+
+
+def polled_once(member: Member) -> LogRecord:
+    """Return one record, polled alone: more of its partition may have been read ahead."""
+    found: list[LogRecord] = []
+
+    def came() -> bool:
+        found.extend(member.poll(timeout_s=0.2, max_records=1).records)
+        return bool(found)
+
+    until(came, what="a record")
+    return found[0]
 
 
 def copy(member: Member, topic: str) -> None:

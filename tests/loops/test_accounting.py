@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -71,6 +71,11 @@ class Scripted:
             raise TransactionFailed("scripted")
 
     def rewind(self) -> None: ...
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None: ...
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return frozenset()
 
     def assigned(self) -> frozenset[TopicPartition]:
         return frozenset()

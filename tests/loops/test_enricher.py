@@ -340,6 +340,16 @@ def test_a_record_of_a_newer_release_waits_and_those_before_it_do_not(bench: Ben
     assert bench.heard.outcomes == Counter(new=1, routed=0, unrouted=0)
     assert "newer release" in (bench.heard.reasons[-1] or "")
 
+    others = [raw_article(f"n{number}", summary=f"<p>Text {number}</p>") for number in range(20)]
+    bench.give(*others)
+    assert worker.step(timeout_s=0.3) == sum(partition_of(each) != partition_of(raw_article("a")) for each in others)
+    assert worker.step(timeout_s=0.3) == 0
+    assert all("newer release" in (reason or "") for reason in bench.heard.reasons[-2:])
+
+
+def partition_of(article: RawArticle) -> int:
+    return crc32(article.story.encode()) % 2
+
 
 def bad(number: int, key: bytes = b"k") -> NewRecord:
     return NewRecord(topic=NAMES.raw, key=key, value=b"%d" % number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -96,6 +96,14 @@ class GroupConsumer:
                 self.client.seek_to_beginning(partition)
             else:
                 self.client.seek(partition, offset)
+            self.client.resume(partition)
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """Leave *partitions* alone until a seek or a join."""
+        self.client.pause(*(self.assignment() & set(partitions)))
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return frozenset(self.client.paused())
 
     def end(self, partition: TopicPartition) -> int | None:
         """Return the next offset of *partition* as last heard of; None when it is not ours."""

@@ -168,6 +168,12 @@ class KafkaMember:
         with contextlib.suppress(LogUnavailable):
             self._recover()
 
+    def pause(self, partitions: Collection[ports.TopicPartition]) -> None:
+        self._consumer.pause([TopicPartition(*partition) for partition in partitions])
+
+    def paused(self) -> frozenset[ports.TopicPartition]:
+        return frozenset((tp.topic, tp.partition) for tp in self._consumer.paused())
+
     def assigned(self) -> frozenset[ports.TopicPartition]:
         return frozenset((tp.topic, tp.partition) for tp in self._consumer.assignment())
 

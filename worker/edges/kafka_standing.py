@@ -62,13 +62,15 @@ class FreshOffsets:
     """
     Sees to it that *consumer* goes on where its group stands, not where it stood before others had the partition.
 
-    The client keeps two things too long. An answer for the group's offsets that comes after its poll has given up is
-    taken when those of just the same partitions are wanted again. And a position is kept for each partition that is
-    ours before and after a join, also when we have missed the generations in between.
+    The client keeps three things too long. An answer for the group's offsets that comes after its poll has given up is
+    taken when those of just the same partitions are wanted again. A position is kept for each partition that is ours
+    before and after a join, also when we have missed the generations in between. And the records that it had of a
+    paused partition when it was asked for others are put aside for ever, and none is fetched while they lie there.
     """
 
     def __init__(self, consumer: Any) -> None:
         self._coordinator = consumer._coordinator  # noqa: SLF001
+        self._fetcher = consumer._fetcher  # noqa: SLF001
         subscription = consumer._subscription  # noqa: SLF001
         joined = self._coordinator._on_join_complete_async  # noqa: SLF001
 
@@ -82,8 +84,10 @@ class FreshOffsets:
         self._coordinator._on_join_complete_async = joined_anew  # noqa: SLF001
 
     def forget(self) -> None:
-        """Ask anew next time; else an answer may be waited for across polls."""
+        """Ask anew next time, for offsets and for what was paused."""
         self._coordinator._offset_fetch_futures.clear()  # noqa: SLF001
+        self._fetcher._paused_completed_fetches.clear()  # noqa: SLF001
+        self._fetcher._paused_partition_records.clear()  # noqa: SLF001
 
 
 def take_late_joins(consumer: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -137,6 +137,13 @@ class PipeMember:
     def rewind(self) -> None:
         """Nothing comes twice from a pipe: what was read and not answered is lost with the process."""
         raise RuntimeError("a pipe cannot be read again")
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """Nothing in a pipe is of another release."""
+        raise RuntimeError(f"a pipe cannot be read later: {partitions}")
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return frozenset()
 
     def assigned(self) -> frozenset[TopicPartition]:
         return frozenset({(self._name, 0)})

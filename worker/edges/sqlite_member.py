@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,6 +121,12 @@ class SqliteMember:
         self._membership = replace(self._membership, rewinds=self._membership.rewinds + 1)
         self._positions.doubt()
 
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self._positions.pause(self._ids[name] for name in partitions)
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return frozenset(self._names[part] for part in self._positions.paused)
+
     def assigned(self) -> frozenset[TopicPartition]:
         """Return the partitions owned, as the last poll saw it."""
         return frozenset(self._names[part] for part in self._membership.since)
@@ -170,12 +176,15 @@ class SqliteMember:
         firsts = dict(db.execute("SELECT id, first FROM part").fetchall())
         self._committed = {part: committed[part] if part in committed else firsts[part] for part in since}
         positions = dict(self._committed)
+        kept: set[int] = set()
         if not self._rewinding:
             kept = {part for part, generation in since.items() if old.get(part) == generation}
             positions |= {part: offset for part, offset in self._positions.next.items() if part in kept}
+        paused = self._positions.paused & kept
         self._membership = replace(self._membership, since=since)
         self._rewinding = False
         self._positions.take({part: self._names[part] for part in since}, positions)
+        self._positions.pause(paused)
 
     def _check(self, db: sqlite3.Connection, batch: Batch, offsets: Mapping[int, int]) -> None:
         if not groups.is_holder(db, self._group, self._identity, self._epoch):

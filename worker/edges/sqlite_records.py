@@ -93,6 +93,7 @@ class Positions:
         self._next: dict[int, int] = {}
         self._names: dict[int, TopicPartition] = {}
         self._ends: dict[int, int] = {}
+        self._paused: frozenset[int] = frozenset()
         self._turn = 0
         self._seen: int | None = None
 
@@ -101,7 +102,16 @@ class Positions:
         self._names = dict(names)
         self._next = {part: positions[part] for part in names}
         self._ends = {}
+        self._paused = frozenset()
         self._seen = None
+
+    def pause(self, parts: Iterable[int]) -> None:
+        """Leave the partitions *parts* out, until the next `take`."""
+        self._paused |= self._next.keys() & parts
+
+    @property
+    def paused(self) -> frozenset[int]:
+        return self._paused
 
     @property
     def next(self) -> Mapping[int, int]:
@@ -135,7 +145,7 @@ class Positions:
 
     def _fetch(self, max_records: int) -> tuple[LogRecord, ...]:
         self._look()
-        ready = [part for part, position in self._next.items() if self._ends[part] > position]
+        ready = [part for part, at in self._next.items() if self._ends[part] > at and part not in self._paused]
         if not ready:
             return ()
         self._turn += 1

@@ -61,6 +61,12 @@ class AccountedMember:
     def rewind(self) -> None:
         self._member.rewind()
 
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self._member.pause(partitions)
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return self._member.paused()
+
     def assigned(self) -> frozenset[TopicPartition]:
         return self._member.assigned()
 

@@ -105,7 +105,7 @@ class Enricher:
         self._publisher = self._publisher_with(taxonomy)
         self._rebuilding = rebuilding
         self._joined = rebuilding is None
-        self._held: str | None = None
+        self._newer = ""
         self._settled = Settled(seen, ends)
         # A clock that is set forward does not make the hour pass for which verdicts are kept.
         self._begun = clock.now() - timedelta(seconds=clock.monotonic())
@@ -153,16 +153,20 @@ class Enricher:
         self._settled.assigned(assigned)
         if not batch.records:
             if self._failures == 0 and self._still_joined():
-                self._events.waiting(None)
+                self._events.waiting(self._held())
             return 0
         batch, newer = until_newer_major(batch)
-        self._held = None if newer is None else f"{NEWER_RECORD} ({newer}) is waiting for that release"
         if batch.records and not self._enrich(batch):
             return 0
-        if self._held is not None:
-            self._member.rewind()
-            self._wait(self._held)
+        if newer:
+            self._newer = next(iter(newer.values()))
+            self._member.pause(newer)
+            self._events.waiting(self._held())
         return len(batch.records)
+
+    def _held(self) -> str | None:
+        """Say why some of our partitions do not go on; none of them is read again before it is assigned anew."""
+        return f"{NEWER_RECORD} ({self._newer}) is waiting for that release" if self._member.paused() else None
 
     def _join(self, rebuilding: Rebuilding) -> None:
         """Bring the seen store back, or wait for who does; what is polled meanwhile only keeps the membership."""
@@ -336,7 +340,7 @@ class Enricher:
         except SeenStoreAway as error:
             self._events.waiting(f"seen store: {error}")  # only bookkeeping: the next commit makes up for it
         else:
-            self._events.waiting(self._held)
+            self._events.waiting(self._held())
         for item in routed:
             self._events.enriched(item.story, item.routes, item.left)
         for duplicate in duplicates:

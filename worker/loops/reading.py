@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import blake2b
 
@@ -13,11 +14,11 @@ from worker.stages.fingerprint import fingerprint
 from worker.stages.links import canonical_link
 
 
-def until_newer_major(batch: Batch) -> tuple[Batch, str | None]:
+def until_newer_major(batch: Batch) -> tuple[Batch, Mapping[TopicPartition, str]]:
     """
     Leave out, in each partition, what follows a record of a newer major: it is not bad, and not ours to read.
 
-    Returns what is left, and the version of one such record; None where there is none.
+    Returns what is left, and by partition the type of the record that it was cut at.
     """
     blocked: dict[TopicPartition, str] = {}
     kept = []
@@ -30,9 +31,7 @@ def until_newer_major(batch: Batch) -> tuple[Batch, str | None]:
             kept.append(record)
         else:
             blocked[place] = newer
-    if not blocked:
-        return batch, None
-    return replace(batch, records=tuple(kept)), next(iter(blocked.values()))
+    return (replace(batch, records=tuple(kept)) if blocked else batch), blocked
 
 
 def article_of(raw: RawArticle, detect: Detect) -> Article | Rejected:

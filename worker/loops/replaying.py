@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from worker.ports import Batch, LogRecord, Member, NewRecord, TopicPartition
@@ -40,7 +40,8 @@ class ReplayMember:
     def finished(self) -> bool:
         """Whether every partition is read to its end."""
         done = all(self._reached.get(place, 0) >= end for place, end in self._ends.items())
-        return done or (self._empty >= _EMPTY_POLLS and self._member.assigned() >= set(self._ends))
+        idle = self._empty >= _EMPTY_POLLS and not self._member.paused()
+        return done or (idle and self._member.assigned() >= set(self._ends))
 
     def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
         self._polled = batch = self._member.poll(timeout_s=timeout_s, max_records=max_records)
@@ -60,6 +61,12 @@ class ReplayMember:
 
     def rewind(self) -> None:
         self._member.rewind()
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        self._member.pause(partitions)
+
+    def paused(self) -> frozenset[TopicPartition]:
+        return self._member.paused()
 
     def assigned(self) -> frozenset[TopicPartition]:
         return self._member.assigned()
