@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from worker.loops.member_forwarding import ForwardingMember
 from worker.ports import Batch, LogUnavailable, Member, NewRecord, TopicPartition
 from worker.ports import LogRecord as Raw
 
@@ -28,8 +29,8 @@ class Books(Protocol):
         """
 
 
-class AccountedMember:
-    """Implements ports.Member over another one."""
+class AccountedMember(ForwardingMember):
+    """Stands before another member and tells what its commits did not account for."""
 
     def __init__(
         self,
@@ -40,15 +41,12 @@ class AccountedMember:
         books: Books,
     ) -> None:
         """*ends*: topics on which raw records end; *committed*: asks for the group's offsets, when they are needed."""
-        self._member = member
+        super().__init__(member)
         self._ends = frozenset(ends)
         self._ask = committed
         self._books = books
         self._next: dict[TopicPartition, int] = {}
         """By partition the offset behind our last commit."""
-
-    def poll(self, *, timeout_s: float, max_records: int = 500) -> Batch:
-        return self._member.poll(timeout_s=timeout_s, max_records=max_records)
 
     def commit(self, batch: Batch, outputs: Sequence[NewRecord]) -> None:
         """Commit, then tell what the transaction did not account for. Raises: as the member that it stands before."""
@@ -57,24 +55,6 @@ class AccountedMember:
         self._next.update(after)
         due = [record for record in batch.records if not batch.went_out(record)]
         self._books.accounted(unaccounted(due, outputs, self._ends), skipped)
-
-    def rewind(self) -> None:
-        self._member.rewind()
-
-    def pause(self, partitions: Collection[TopicPartition]) -> None:
-        self._member.pause(partitions)
-
-    def paused(self) -> frozenset[TopicPartition]:
-        return self._member.paused()
-
-    def assigned(self) -> frozenset[TopicPartition]:
-        return self._member.assigned()
-
-    def lag(self) -> Mapping[TopicPartition, int]:
-        return self._member.lag()
-
-    def close(self) -> None:
-        self._member.close()
 
     def _skipped(self, records: Sequence[Raw]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         """Return how many offsets this commit passes without a record, and where it ends, by partition."""

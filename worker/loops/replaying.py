@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from worker.loops.member_forwarding import ForwardingMember
 from worker.ports import Batch, LogRecord, Member, NewRecord, TopicPartition
 
 _EMPTY_POLLS = 20
 """So many polls in a row without a record, while owning every partition, are an end too: offsets may have gaps."""
 
 
-class ReplayMember:
-    """Implements ports.Member over another one; what lies outside the span is passed over, its offset committed."""
+class ReplayMember(ForwardingMember):
+    """Stands before another member; what lies outside the span is passed over, its offset committed."""
 
     def __init__(
         self, member: Member, *, from_ms: int, until_ms: int | None, ends: Mapping[TopicPartition, int]
     ) -> None:
         """*ends*: by partition the first offset that is too late for this replay."""
-        self._member = member
+        super().__init__(member)
         self._from_ms = from_ms
         self._until_ms = until_ms
         self._ends = ends
@@ -58,24 +59,6 @@ class ReplayMember:
         self._member.commit(whole, outputs)
         for record in whole.records:
             self._reached[record.topic, record.partition] = record.offset + 1
-
-    def rewind(self) -> None:
-        self._member.rewind()
-
-    def pause(self, partitions: Collection[TopicPartition]) -> None:
-        self._member.pause(partitions)
-
-    def paused(self) -> frozenset[TopicPartition]:
-        return self._member.paused()
-
-    def assigned(self) -> frozenset[TopicPartition]:
-        return self._member.assigned()
-
-    def lag(self) -> Mapping[TopicPartition, int]:
-        return self._member.lag()
-
-    def close(self) -> None:
-        self._member.close()
 
     def _wanted(self, record: LogRecord) -> bool:
         if record.offset >= self._ends.get((record.topic, record.partition), 0):
